@@ -1,0 +1,16 @@
+"""Opens ``sqlite:///path`` (relative paths start at ``base``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flightworthy.adapters.sqlite.ledger import SqliteLedger
+
+
+def open_ledger(url: str, base: Path | None = None, read_only: bool = False) -> SqliteLedger:
+    """``sqlite:///ledger.db`` is relative to ``base``, ``sqlite:////var/ledger.db`` absolute.
+
+    Raises `LedgerError` when the file cannot be opened or was written by another version of the schema.
+    """
+    path = Path(url.removeprefix("sqlite:///"))
+    return SqliteLedger((base or Path()) / path, read_only=read_only)

@@ -1,0 +1,33 @@
+-- Entries live in segments, one for each group commit, compressed together: small, and one insert a batch.
+CREATE TABLE segment (
+  first   INTEGER PRIMARY KEY,  -- sequence number of its first entry
+  count   INTEGER NOT NULL,
+  kinds   TEXT NOT NULL,        -- JSON: distinct kinds in it
+  body    BLOB NOT NULL,        -- zstd of: JSON index line [[kind, key, length], …], newline, contents back to back
+  digests BLOB NOT NULL         -- SHA-256 of each content, 32 bytes each
+) STRICT;
+CREATE TABLE decision (
+  event_id TEXT PRIMARY KEY,
+  seq      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE quarantine (
+  id       INTEGER PRIMARY KEY,
+  source   TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  arrived  INTEGER NOT NULL,    -- microseconds UTC
+  reason   TEXT NOT NULL,
+  field    TEXT NOT NULL,
+  message  TEXT NOT NULL,
+  raw      BLOB NOT NULL,
+  status   TEXT NOT NULL DEFAULT 'held'
+) STRICT;
+CREATE INDEX quarantine_by_status ON quarantine (status, id);
+CREATE TABLE progress (
+  source   TEXT PRIMARY KEY,
+  position INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE head (
+  only INTEGER PRIMARY KEY CHECK (only = 1),
+  last INTEGER NOT NULL
+) STRICT;
+INSERT INTO head VALUES (1, 0);

@@ -1,0 +1,149 @@
+"""From raw records to admitted work: contract, quarantine, idempotency, lateness, and the decision an outcome is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from flightworthy.decision.line import Line
+from flightworthy.decision.work import EVENT, OUTCOME, Arrivals, Pending, Work
+from flightworthy.governance.ledger import Ledger, Quarantined
+from flightworthy.ground.clock import say
+from flightworthy.ground.errors import LedgerError
+from flightworthy.integration.contract import Raw, Rejection, RejectionError
+from flightworthy.integration.outcomes import Outcome, OutcomeContract
+
+
+class Admission:
+    """Keeps what it takes to admit in order: the newest event time, the next number, and what is in flight."""
+
+    def __init__(self, line: Line, ledger: Ledger) -> None:
+        self.line, self.ledger = line, ledger
+        self.outcomes = OutcomeContract(line.pilot)
+        self.lateness = line.pilot.manifest.events.lateness
+        self.decoder = msgspec.json.Decoder(line.record)
+        self.watermark = -(2**62)
+        self.next_seq = 1
+        self.in_flight: dict[str, Pending] = {}
+
+    def admit(self, arrivals: Arrivals) -> Work:
+        """Read, check and number every record. Each gets a result: pending, an outcome, or a rejection."""
+        work = Work(arrivals, [None] * len(arrivals.raws), first_seq=self.next_seq)
+        kinds = arrivals.kinds
+        events: list[tuple[int, Any]] = []
+        truths: list[tuple[int, Outcome]] = []
+        read, read_outcome = self.line.contract.read, self.outcomes.read
+        for i, raw in enumerate(arrivals.raws):
+            try:
+                if kinds is None or kinds[i] == EVENT:
+                    events.append((i, read(raw)))
+                else:
+                    truths.append((i, read_outcome(raw)))
+            except RejectionError as error:
+                self._reject(work, i, error.rejection)
+        known = self._known(events, truths)
+        times = self._check(work, events)
+        self._number(work, events, times, truths, known)
+        return work
+
+    def release(self, work: Work) -> None:
+        """Forget what is now durable: from here on the ledger answers for it."""
+        for pending in work.pending:
+            self.in_flight.pop(pending.record.id, None)
+
+    def quarantined(self, arrivals: Arrivals, index: int, rejection: Rejection) -> Quarantined:
+        """The quarantine row of a record."""
+        return Quarantined(arrivals.source, arrivals.position + index, arrivals.arrived, rejection.reason,
+                           rejection.field, rejection.message[:500], bytes_of(arrivals.raws[index]))
+
+    def _reject(self, work: Work, index: int, rejection: Rejection) -> None:
+        work.results[index] = rejection
+        work.quarantined.append(self.quarantined(work.arrivals, index, rejection))
+
+    def _known(self, events: list[tuple[int, Any]], truths: list[tuple[int, Outcome]]) -> dict[str, int]:
+        """Entries of decisions that the ledger already holds for these ids."""
+        event_id, flying = self.line.contract.event_id, self.in_flight
+        ids = [name for _, event in events if (name := event_id(event)) not in flying]
+        ids += [truth.event_id for _, truth in truths if truth.event_id not in flying]
+        return self.ledger.find(ids) if ids else {}
+
+    def _check(self, work: Work, events: list[tuple[int, Any]]) -> list[int]:
+        """Reject what only numbers can tell; event times of all events."""
+        if not events:
+            return []
+        columns, bare = self.line.columns, [event for _, event in events]
+        times = columns.times(bare)
+        arrived = np.full(len(bare), work.arrivals.arrived, np.int64)
+        for row, rejection in columns.suspicious(columns.numbers(bare, times), times, arrived).items():
+            self._reject(work, events[row][0], rejection)
+        moments: list[int] = times.tolist()
+        return moments
+
+    def _number(self, work: Work, events: list[tuple[int, Any]], times: list[int],
+                truths: list[tuple[int, Outcome]], known: dict[str, int]) -> None:
+        """Walk in order of arrival; give numbers to new events and to outcomes."""
+        steps: list[tuple[int, Any, int | None]] = [(i, e, t) for (i, e), t in zip(events, times, strict=True)]
+        if truths:
+            steps = sorted(steps + [(i, truth, None) for i, truth in truths], key=lambda step: step[0])
+        kinds: list[int] = []
+        for i, item, time in steps:
+            if work.results[i] is not None:
+                continue
+            if time is None:
+                self._outcome(work, i, item, known, kinds)
+            else:
+                self._event(work, i, item, time, known, kinds)
+        work.kinds = np.array(kinds, np.int64)
+
+    def _event(self, work: Work, i: int, event: Any, time: int, known: dict[str, int], kinds: list[int]) -> None:
+        name = self.line.contract.event_id(event)
+        earlier = self.in_flight.get(name) or (self._stored(known[name]) if name in known else None)
+        if earlier is not None:
+            work.results[i] = earlier
+            if earlier.event != event:
+                conflict = Rejection("id_conflict", self.line.contract.id_field,
+                                     "another event with this id was decided; its decision is the answer")
+                work.quarantined.append(self.quarantined(work.arrivals, i, conflict))
+            return
+        if time < self.watermark - self.lateness:
+            behind = say((self.watermark - time) // 1_000_000 * 1_000_000)
+            self._reject(work, i, Rejection("late", self.line.contract.time_field,
+                                            f"{behind} behind the newest event; at most {say(self.lateness)} is allowed"))
+            return
+        self.watermark = max(self.watermark, time)
+        pending = Pending(self.next_seq, event)
+        self.next_seq += 1
+        self.in_flight[name] = pending
+        work.results[i] = pending
+        work.pending.append(pending)
+        kinds.append(EVENT)
+
+    def _outcome(self, work: Work, i: int, truth: Outcome, known: dict[str, int], kinds: list[int]) -> None:
+        name = truth.event_id
+        decided = self.in_flight.get(name) or (self._stored(known[name]) if name in known else None)
+        if decided is None:
+            self._reject(work, i, Rejection("no_decision", self.line.contract.id_field,
+                                            f"no decision was made for the event '{name}' yet; retry when it was"))
+            return
+        work.outcomes.append((self.next_seq, truth, decided))
+        work.results[i] = (self.next_seq, truth)
+        self.next_seq += 1
+        kinds.append(OUTCOME)
+
+    def _stored(self, seq: int) -> Pending:
+        entry = self.ledger.read([seq])[0]
+        try:
+            record = self.decoder.decode(entry.content)
+        except msgspec.MsgspecError as error:
+            raise LedgerError("a stored decision does not fit today's contract", where=f"entry {seq}",
+                              found=str(error), next_step="use the manifest it was decided with") from error
+        pending = Pending(seq, record.event)
+        pending.record = record
+        return pending
+
+
+def bytes_of(raw: Raw) -> bytes:
+    """The raw bytes of a record, for quarantine; rows of tables are written as JSON."""
+    return raw if isinstance(raw, bytes) else msgspec.json.encode(dict(raw), enc_hook=str)

@@ -1,0 +1,189 @@
+"""The engine: one writer that walks the whole line for batches of 1..n and answers only what is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flightworthy.decision.admission import Admission
+from flightworthy.decision.line import Line, Moments, entry_of, outcome_record
+from flightworthy.decision.recovery import advance_from_ledger
+from flightworthy.decision.work import OUTCOME, Arrivals, Pending, Result, Work
+from flightworthy.governance.ledger import Block, Ledger
+from flightworthy.ground import registry
+from flightworthy.ground.clock import Clock, SystemClock
+from flightworthy.ground.errors import FlightworthyError, LedgerError
+from flightworthy.integration.contract import Raw
+from flightworthy.integration.features import snapshot
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.model.artifact import ModelStore
+from flightworthy.model.asked import LoadedModel
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Where a pilot keeps its variable data."""
+
+    ledger_url: str
+    models: Path
+    state: Path
+    base: Path
+
+    @classmethod
+    def of(cls, pilot: Pilot, base: Path) -> Rooms:
+        """Resolve the manifest's URLs; relative ones start at ``base``."""
+        adapters = pilot.manifest.adapters
+        return cls(adapters.ledger, base / adapters.models.removeprefix("file:///"),
+                   base / adapters.state.removeprefix("file:///"), base)
+
+    def open_ledger(self, read_only: bool = False) -> Ledger:
+        """The ledger behind its URL. Raises `AdapterError` or `LedgerError`."""
+        opened: Ledger = registry.find("ledgers", self.ledger_url)(self.ledger_url, base=self.base,
+                                                                   read_only=read_only)
+        return opened
+
+
+class Engine:
+    """Decides events and takes in outcomes. Not thread-safe: stages must be called in order (see `stream`)."""
+
+    def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
+                 clock: Clock | None = None) -> None:
+        self.pilot, self.ledger, self.clock = pilot, ledger, clock or SystemClock()
+        self.line = Line(pilot, models)
+        self._snapshot = state_folder / "features.npz" if state_folder is not None else None
+        self.recovered = self.recover()
+
+    @classmethod
+    def open(cls, pilot: Pilot, base: Path, clock: Clock | None = None, snapshots: bool = True) -> Engine:
+        """The engine over a pilot's rooms, with its champion and the previous one, recovered to where it stopped.
+
+        Raises `ModelError` when no model was trained, `LedgerError` when the ledger cannot be opened.
+        """
+        rooms = Rooms.of(pilot, base)
+        return cls(pilot, rooms.open_ledger(), load_models(pilot, rooms.models), rooms.state if snapshots else None,
+                   clock)
+
+    # -- whole line ---------------------------------------------------------------------------------------------
+    def decide(self, raws: Sequence[Raw], source: str = "call") -> list[Result]:
+        """Decide events; returns when every decision is durable. One result for each record, in order: a decision
+        record, or a `Rejection` for one that went to quarantine. A repeated event gets its first decision."""
+        return self.process(Arrivals(raws, self.clock.now(), source=source))
+
+    def observe(self, raws: Sequence[Raw], source: str = "call") -> list[Result]:
+        """Take in outcomes; returns when they are durable."""
+        return self.process(Arrivals(raws, self.clock.now(), [OUTCOME] * len(raws), source=source))
+
+    def process(self, arrivals: Arrivals) -> list[Result]:
+        """Events and outcomes mixed, in order of arrival."""
+        try:
+            work = self.prepare(arrivals)
+            self.score(work)
+            self.finish(work)
+            self.commit(work)
+        except FlightworthyError:
+            # The feature state may be ahead of the ledger now; the ledger is the truth.
+            self.recover()
+            raise
+        return self.results(work)
+
+    # -- stages, in this order for every batch; different batches may be in different stages ------------------------
+    def prepare(self, arrivals: Arrivals) -> Work:
+        """Admit and compute features; changes the feature state, nothing durable yet."""
+        started = self.clock.tick()
+        work = self.admission.admit(arrivals)
+        events, seqs, labels = self._rows(work)
+        work.frame = self.line.features(self.state, work.kinds, events, seqs, labels)
+        work.arms = self.line.route([p.event for p in work.pending])
+        waited = started - arrivals.received_tick if arrivals.received_tick else 0
+        work.clocks[:2] = [waited // 1000, (self.clock.tick() - started) // 1000]
+        return work
+
+    def score(self, work: Work) -> None:
+        """Ask the models; touches nothing but the work."""
+        started = self.clock.tick()
+        scored = self.line.chain.score(self.line.inputs(work.frame))
+        work.outputs, work.paths = scored.outputs, scored.paths
+        work.clocks[2] = (self.clock.tick() - started) // 1000
+
+    def finish(self, work: Work) -> None:
+        """Policy, reasons, records, canonical bytes."""
+        n, arrivals = len(work.pending), work.arrivals
+        moments = Moments([arrivals.arrived] * n, [self.clock.now()] * n, [work.clocks] * n)
+        records = self.line.decide([p.event for p in work.pending], [p.seq for p in work.pending], work.frame,
+                                   work.arms, work.outputs, work.paths, moments)
+        for pending, record in zip(work.pending, records, strict=True):
+            pending.record = record
+        if work.outcomes:
+            truths = [outcome_record(seq, o.event_id, p.seq, o.label, o.known_at, arrivals.arrived)
+                      for seq, o, p in work.outcomes]
+            records = sorted([*records, *truths], key=lambda record: record.seq)
+        work.entries = [entry_of(record) for record in records]
+
+    def commit(self, work: Work, progress: dict[str, int] | None = None) -> None:
+        """Make the batch durable. Raises `LedgerError`; then `recover` before going on."""
+        if work.entries or work.quarantined or progress:
+            self.ledger.commit(Block(work.entries, work.quarantined, progress or {}))
+        self.admission.release(work)
+
+    @staticmethod
+    def results(work: Work) -> list[Result]:
+        """The answers of a committed batch, one for each arrival."""
+        return [r.record if isinstance(r, Pending) else r for r in work.results]
+
+    # -- state --------------------------------------------------------------------------------------------------
+    def recover(self) -> int:
+        """Bring the feature state to where the ledger is: last snapshot, then the entries after it. Returns their
+        number."""
+        self.state = self.line.state()
+        self.admission = Admission(self.line, self.ledger)
+        saved = None
+        if self._snapshot is not None:
+            saved = snapshot.restore(self._snapshot, self.state, self.pilot.recipe_digest)
+        if saved is not None and saved.seq > self.ledger.last():
+            raise LedgerError("the feature snapshot is ahead of the ledger: entries are missing",
+                              where=str(self._snapshot), found=saved.seq, expected=f"at most {self.ledger.last()}",
+                              next_step="restore the ledger, or delete the snapshot if the loss is accepted")
+        first = saved.seq + 1 if saved is not None else 1
+        if saved is not None:
+            self.admission.watermark = saved.watermark
+        count, watermark = advance_from_ledger(self.line, self.state, self.ledger, first)
+        self.admission.watermark = max(self.admission.watermark, watermark)
+        self.admission.next_seq = first + count
+        return count
+
+    def save(self) -> None:
+        """Write a snapshot of the feature state (all batches must be committed)."""
+        if self._snapshot is not None:
+            where = snapshot.Snapshot(self.admission.next_seq - 1, self.admission.watermark)
+            snapshot.save(self._snapshot, self.state, where, self.pilot.recipe_digest)
+
+    def close(self) -> None:
+        """Save the state and release the ledger."""
+        self.save()
+        self.ledger.close()
+
+    def _rows(self, work: Work) -> tuple[list[Any], Any, Any]:
+        """Events of all rows (an outcome's is the one it belongs to), their numbers, and labels."""
+        if not work.outcomes:
+            seqs = np.arange(work.first_seq, work.first_seq + len(work.pending), dtype=np.int64)
+            return [p.event for p in work.pending], seqs, np.full(len(work.pending), self.line.no_label)
+        rows = [(p.seq, p.event, p.seq, self.line.no_label) for p in work.pending]
+        rows += [(seq, p.event, p.seq, outcome.label) for seq, outcome, p in work.outcomes]
+        rows.sort(key=lambda row: row[0])
+        return ([row[1] for row in rows], np.array([row[2] for row in rows], np.int64),
+                np.array([row[3] for row in rows], np.float64))
+
+
+def load_models(pilot: Pilot, folder: Path) -> dict[str, LoadedModel]:
+    """The champion, and the previous one where there is one that fits. Raises `ModelError`."""
+    store = ModelStore(folder)
+    models = {"champion": LoadedModel(store.champion(), pilot.folder)}
+    previous = store.previous()
+    if previous is not None and previous.content["recipe_digest"] == pilot.recipe_digest and \
+            tuple(previous.content["inputs"]) == pilot.inputs:
+        models["previous"] = LoadedModel(previous, pilot.folder)
+    return models

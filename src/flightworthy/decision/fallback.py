@@ -1,0 +1,73 @@
+"""The chain champion → previous champion → baseline → safe default, with the path taken kept for the record.
+
+A model is passed over for a row when it raises, or answers with something that is not finite. Baseline and default need
+no model and cannot fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flightworthy.model.asked import LoadedModel
+
+Floats = NDArray[np.float64]
+CHAMPION, PREVIOUS, BASELINE, DEFAULT = "champion", "previous", "baseline", "default"
+
+
+@dataclass
+class Scored:
+    """Model outputs (n, outputs; NaN where none) and, for each row, the path: failed steps with reason, then who won."""
+
+    outputs: Floats
+    paths: list[list[str]]
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+class Chain:
+    """Asks the models of a chain in order until every row has a finite answer."""
+
+    def __init__(self, models: dict[str, LoadedModel], steps: list[str], width: int) -> None:
+        self.models, self.steps, self.width = models, steps, width
+
+    def score(self, x: Floats) -> Scored:
+        """Outputs for x (n, inputs)."""
+        n = len(x)
+        outputs = np.full((n, self.width), np.nan)
+        if self.steps and self.steps[0] in self.models and n:
+            answer, reason = self._ask(self.steps[0], x)
+            if reason == "" and np.isfinite(answer).all():
+                winner = [self.steps[0]]
+                return Scored(answer, [winner] * n)
+        return self._walk(x, outputs)
+
+    def _walk(self, x: Floats, outputs: Floats) -> Scored:
+        scored = Scored(outputs, [[] for _ in range(len(x))])
+        left = np.arange(len(x))
+        for step in self.steps:
+            if step not in self.models:
+                if step != PREVIOUS:
+                    for row in left:
+                        scored.paths[row].append(step)
+                    break
+                continue
+            answer, reason = self._ask(step, x[left])
+            good = np.isfinite(answer).all(axis=1)
+            outputs[left[good]] = answer[good]
+            for row, fine in zip(left.tolist(), good.tolist(), strict=True):
+                scored.paths[row].append(step if fine else f"{step}: {reason or 'not finite'}")
+            left = left[~good]
+            if len(left):
+                scored.failures[step] = len(left)
+        return scored
+
+    def _ask(self, step: str, x: Floats) -> tuple[Floats, str]:
+        """A model's answer, or NaN with the reason: any error of a model means the next step, never a lost decision."""
+        nothing = np.full((len(x), self.width), np.nan)
+        try:
+            answer = self.models[step].predict(x)
+        except Exception as error:  # noqa: BLE001 - a user's model may raise anything; the reason is recorded
+            return nothing, f"{type(error).__name__}: {error}"[:200]
+        return (answer, "") if answer.shape == nothing.shape else (nothing, f"gave shape {answer.shape}")

@@ -1,0 +1,126 @@
+"""Training is replay: history through the contract and the features, then fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flightworthy.decision.line import Line
+from flightworthy.ground.errors import DataError
+from flightworthy.integration.contract import Raw, Rejection, RejectionError
+from flightworthy.manifest.expressions.machine import Programs
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.model.train import Table
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A past event with its label (NaN: none) and when that became known (microseconds; None: event time + delay)."""
+
+    raw: Raw
+    label: float
+    known_at: int | None = None
+
+
+@dataclass
+class History:
+    """Replayed history: frame (n, columns), labels (n; NaN unknown), event times and known-at times (n), events, and
+    what the contract refused, by reason."""
+
+    frame: Floats
+    labels: Floats
+    times: Ints
+    known: Ints
+    events: list[Any]
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+def read_history(line: Line, past: Iterable[Labelled]) -> History:
+    """Contract and features over the past, in order of event time; an outcome takes effect when it became known, before
+    events of the same instant. Raises `DataError` when nothing can be read."""
+    events, labels, known, refused = _read(line, past)
+    if not events:
+        raise DataError("no event of the history fits the contract", found=refused,
+                        next_step="run: flightworthy check, and look at the reasons")
+    times = line.columns.times(events)
+    late = known == np.iinfo(np.int64).min
+    known = np.where(late, times + line.pilot.manifest.outcomes.delay, np.maximum(known, times))
+    order = np.argsort(times, kind="stable")
+    events = [events[i] for i in order.tolist()]
+    times, labels, known = times[order], labels[order], known[order]
+    frame = line.features(line.state(), *_rows(line, events, times, labels, known))
+    return History(frame, labels, times, known, events, refused)
+
+
+def table_of(pilot: Pilot, line: Line, history: History, now: int, since: int | None = None) -> Table:
+    """Rows whose label is known at ``now`` (or final by its absence), as the model will see them."""
+    outcomes, spec = pilot.manifest.outcomes, pilot.manifest.model
+    labels = history.labels.copy()
+    matured = history.times + outcomes.delay <= now
+    known = ~np.isnan(labels) & (history.known <= now)
+    if outcomes.absent is not None:
+        labels[~known & matured] = float(outcomes.absent)
+        known |= matured
+    start = max(since or -(2**62), now - spec.train.history if spec.train.history is not None else -(2**62))
+    rows = np.flatnonzero(known & (history.times >= start) & (history.times < now))
+    y = _target(pilot, labels[rows])
+    picked = [history.events[i] for i in rows.tolist()]
+    split = spec.train.split.by
+    split_field = pilot.assigned_by if split == "time" else pilot.manifest.events.entities[split]
+    return Table(np.ascontiguousarray(line.inputs(history.frame[rows])), y, history.times[rows],
+                 _codes(picked, split_field), _codes(picked, pilot.assigned_by))
+
+
+def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints, dict[str, int]]:
+    events, labels, known = [], [], []
+    refused: dict[str, int] = {}
+    seen: set[str] = set()
+    for item in past:
+        try:
+            event = line.contract.read(item.raw)
+            name = line.contract.event_id(event)
+            if name in seen:
+                raise RejectionError(Rejection("duplicate", line.contract.id_field, "seen before"))
+        except RejectionError as error:
+            refused[error.rejection.reason] = refused.get(error.rejection.reason, 0) + 1
+            continue
+        seen.add(name)
+        events.append(event)
+        labels.append(item.label)
+        known.append(np.iinfo(np.int64).min if item.known_at is None else item.known_at)
+    numbers = line.columns.numbers(events, line.columns.times(events)) if events else {}
+    bad = line.columns.suspicious(numbers, line.columns.times(events), np.full(len(events), 2**62)) if events else {}
+    for rejection in bad.values():
+        refused[rejection.reason] = refused.get(rejection.reason, 0) + 1
+    keep = [i for i in range(len(events)) if i not in bad]
+    return ([events[i] for i in keep], np.array(labels, np.float64)[keep], np.array(known, np.int64)[keep], refused)
+
+
+def _rows(line: Line, events: list[Any], times: Ints, labels: Floats, known: Ints) -> tuple[Ints, list[Any], Ints, Floats]:
+    """Events and outcomes merged by the time they take effect, outcomes first."""
+    told = np.flatnonzero(~np.isnan(labels) & ~(labels == line.no_label))
+    n = len(events)
+    kinds = np.r_[np.zeros(n, np.int64), np.ones(len(told), np.int64)]
+    origin = np.r_[np.arange(n), told]
+    order = np.lexsort((origin, -kinds, np.r_[times, known[told]]))
+    values = np.r_[np.full(n, line.no_label), labels[told]]
+    origin = origin[order]
+    return kinds[order], [events[i] for i in origin.tolist()], origin, values[order]
+
+
+def _target(pilot: Pilot, labels: Floats) -> Floats:
+    frame = np.column_stack([labels, np.empty(len(labels))])
+    Programs([(pilot.target, 1)], {pilot.manifest.outcomes.label: 0}).run(frame)
+    return np.ascontiguousarray(frame[:, 1])
+
+
+def _codes(events: Sequence[Any], field_name: str) -> Ints:
+    table: dict[Any, int] = {}
+    return np.array([table.setdefault(getattr(event, field_name), len(table)) for event in events], np.int64)

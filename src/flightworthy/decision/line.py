@@ -1,0 +1,184 @@
+"""The line itself, from admitted events to records: features, route, model, policy, reasons.
+
+Deterministic: what comes out depends on the events in their order, the models, the manifest, and the instants and
+failures handed in. Live decisions, recovery and replay all run this code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from flightworthy.decision.fallback import BASELINE, CHAMPION, DEFAULT, PREVIOUS, Chain
+from flightworthy.decision.policy import Policy
+from flightworthy.decision.record import VERSION, OutcomeRecord, decision_type
+from flightworthy.decision.route import HOLDOUT, Router
+from flightworthy.governance.ledger import DECISION, OUTCOME, Entry
+from flightworthy.governance.reasons import Reason, Reasons
+from flightworthy.ground.canonical import digest
+from flightworthy.ground.errors import ModelError
+from flightworthy.integration.batch import Columns, Frames
+from flightworthy.integration.contract import Contract
+from flightworthy.integration.features.plan import compile_groups
+from flightworthy.integration.features.state import FeatureState, Rows
+from flightworthy.manifest.expressions.tree import BOOLEAN
+from flightworthy.manifest.pilot import ParsedRule, Pilot
+from flightworthy.model.asked import LoadedModel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Instants of a batch in microseconds, and its clocks; replay hands in what was recorded."""
+
+    arrived: Sequence[int]
+    decided: Sequence[int]
+    clocks: Sequence[list[int]]
+
+
+class Line:
+    """Everything a pilot compiles to. Immutable but for the feature state handed to it."""
+
+    def __init__(self, pilot: Pilot, models: dict[str, LoadedModel]) -> None:
+        manifest = pilot.manifest
+        self.pilot = pilot
+        self.contract = Contract(pilot)
+        self.columns = Columns(pilot, self.contract)
+        self.plans = compile_groups(pilot)
+        default = [step for step in pilot.fallback if isinstance(step, ParsedRule)][:1]
+        self.frames = Frames(pilot, Policy.scratch(pilot.rules, pilot.baseline, default or pilot.baseline))
+        self._policies = {
+            CHAMPION: self._policy(pilot.rules, [r.if_ or "always" for r in manifest.policy.rules]),
+            BASELINE: self._policy(pilot.baseline, [r.if_ or "always" for r in manifest.policy.baseline])}
+        self._policies[PREVIOUS] = self._policies[CHAMPION]
+        if default:
+            self._policies[DEFAULT] = self._policy(default, ["always"])
+        self.steps = [CHAMPION, *(s if isinstance(s, str) else DEFAULT for s in pilot.fallback)]
+        self.router = Router(manifest.rollout.salt or pilot.name, manifest.rollout.holdout)
+        self._adverse = set(manifest.policy.adverse)
+        self.record = decision_type(self.contract)
+        absent = manifest.outcomes.absent
+        self.no_label = float("nan") if absent is None else float(absent)
+        self._falling = pilot.target.type == BOOLEAN
+        self.use(models)
+
+    def use(self, models: dict[str, LoadedModel]) -> None:
+        """Set champion and previous. Raises `ModelError` when a model was made for other features or inputs."""
+        for model in models.values():
+            if model.recipe_digest != self.pilot.recipe_digest or model.inputs != self.pilot.inputs:
+                raise ModelError("the model was trained for another contract, features or inputs",
+                                 where=model.digest[:12], next_step="run: flightworthy train")
+        self.chain = Chain(models, self.steps, len(self.pilot.outputs))
+        groups = self.pilot.manifest.governance
+        words = {code: spec.say for code, spec in groups.reasons.items()}
+        self._reasons = {name: Reasons(self.pilot.reasons, words, self.pilot.inputs, model.references,
+                                       groups.max_reasons, self._falling) for name, model in models.items()}
+        nothing = np.full(len(self.pilot.inputs), np.nan)
+        self._rule_reasons = Reasons(self.pilot.reasons, words, self.pilot.inputs, nothing, groups.max_reasons, True)
+
+    def state(self) -> FeatureState:
+        """A fresh feature state."""
+        return FeatureState(self.plans)
+
+    # -- stages -------------------------------------------------------------------------------------------------
+    def features(self, state: FeatureState, kinds: Ints, events: Sequence[Any], seqs: Ints, labels: Floats) -> Floats:
+        """Advance the state by rows (for an outcome row: the event it belongs to, and that event's number); the
+        frame of the event rows."""
+        times = self.columns.times(events)
+        numbers = self.columns.numbers(events, times)
+        rows = Rows(kinds, times, seqs, labels, self.columns.kept(events, numbers, state),
+                    self.columns.keys(events, state))
+        aggregates = state.apply(rows)
+        if kinds.any():
+            asked = kinds == 0
+            aggregates = aggregates[asked]
+            numbers = {name: values[asked] for name, values in numbers.items()}
+        return self.frames.build(numbers, aggregates)
+
+    def route(self, events: Sequence[Any]) -> list[str]:
+        """The arm of each event."""
+        name, arm = self.pilot.assigned_by, self.router.arm
+        return [arm(str(getattr(event, name))) for event in events]
+
+    def inputs(self, frame: Floats) -> Floats:
+        """What the model sees of a frame."""
+        return frame[:, self.frames.inputs]
+
+    def decide(self, events: Sequence[Any], seqs: Sequence[int], frame: Floats, arms: list[str], outputs: Floats,
+               paths: list[list[str]], moments: Moments) -> list[Any]:
+        """Policy, reasons and the complete records."""
+        frame[:, self.frames.outputs] = outputs
+        by = [BASELINE if arm == HOLDOUT else path[-1] for arm, path in zip(arms, paths, strict=True)]
+        base_rules, base_quantity = self._policies[BASELINE].decide(frame)
+        otherwise = [self._policies[BASELINE].actions[i] for i in base_rules.tolist()]
+        chosen, quantity = base_rules, base_quantity
+        deciders = sorted(set(by))
+        if deciders != [BASELINE]:
+            chosen, quantity = base_rules.copy(), base_quantity.copy()
+            who = np.array(by)
+            for step in deciders:
+                if step != BASELINE:
+                    rows = who == step
+                    rules, amounts = self._policies[step].decide(frame)
+                    chosen[rows], quantity[rows] = rules[rows], amounts[rows]
+        actions = [self._policies[step].actions[i] for step, i in zip(by, chosen.tolist(), strict=True)]
+        reasons = self._explain(frame, by, chosen, actions)
+        return self._records(events, seqs, frame, arms, outputs, paths, moments, chosen, quantity, actions, otherwise,
+                             reasons)
+
+    def _records(self, events: Sequence[Any], seqs: Sequence[int], frame: Floats, arms: list[str], outputs: Floats,
+                 paths: list[list[str]], moments: Moments, chosen: Ints, quantity: Floats, actions: list[str],
+                 otherwise: list[str], reasons: dict[int, list[Reason]]) -> list[Any]:
+        make, event_id, pilot = self.record, self.contract.event_id, self.pilot.digest
+        shares = {arm: self.router.propensity(arm) for arm in set(arms)}
+        digests: dict[str, str | None] = {name: model.digest for name, model in self.chain.models.items()}
+        none: list[Reason] = []
+        return [
+            make(VERSION, DECISION, seq, event_id(event), event, features, arm, shares[arm], digests.get(path[-1]),
+                 output, path, rule, action, amount, other, reasons.get(row, none), arrived, decided, clocks, pilot)
+            for row, (seq, event, features, arm, output, path, rule, action, amount, other, arrived, decided, clocks)
+            in enumerate(zip(seqs, events, frame[:, self.frames.features].tolist(), arms, outputs.tolist(), paths,
+                             chosen.tolist(), actions, quantity.tolist(), otherwise, moments.arrived, moments.decided,
+                             moments.clocks, strict=True))]
+
+    def _explain(self, frame: Floats, by: list[str], chosen: Ints, actions: list[str]) -> dict[int, list[Reason]]:
+        """Reasons of the adverse rows, by row."""
+        out: dict[int, list[Reason]] = {}
+        asked: dict[str, list[int]] = {}
+        for row in [i for i, action in enumerate(actions) if action in self._adverse]:
+            step = by[row]
+            if step in self._reasons:
+                asked.setdefault(step, []).append(row)
+            else:
+                policy, rule = self._policies[step], int(chosen[row])
+                out[row] = self._rule_reasons.of_rule(policy.reads[rule], policy.texts[rule])
+        for step, rows in asked.items():
+            part = frame[rows]
+            score = part[:, self.frames.outputs.start]
+            found = self._reasons[step].explain(self.inputs(part), score, self.chain.models[step].predict)
+            out.update(zip(rows, found, strict=True))
+        return out
+
+    def _policy(self, rules: Sequence[ParsedRule], texts: list[str]) -> Policy:
+        return Policy(rules, texts, self.frames.index, self.frames.scratch)
+
+
+def entry_of(record: Any) -> Entry:
+    """The ledger entry of a decision or outcome record: its canonical bytes and their digest."""
+    content = _ENCODER.encode(record)
+    return Entry(record.seq, record.kind, record.id, content, digest(content))
+
+
+def outcome_record(seq: int, event_id: str, decision: int, label: float, known_at: int | None,
+                   arrived: int) -> OutcomeRecord:
+    """The record of an outcome; one that does not say when it became known, became known on arrival."""
+    return OutcomeRecord(VERSION, OUTCOME, seq, event_id, decision, label, arrived if known_at is None else known_at,
+                         arrived)

@@ -1,0 +1,79 @@
+"""Reading the ledger back as rows for the feature state: what recovery and replay have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from flightworthy.decision.line import Line
+from flightworthy.decision.record import OutcomeRecord
+from flightworthy.governance.ledger import DECISION, OUTCOME, Entry, Ledger
+from flightworthy.integration.features.state import FeatureState
+
+CHUNK = 4096
+
+
+@dataclass
+class Stretch:
+    """Some entries in order: decisions as records, and the rows they and the outcomes make."""
+
+    records: list[Any] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    seqs: list[int] = field(default_factory=list)
+    labels: list[float] = field(default_factory=list)
+    truths: list[tuple[OutcomeRecord, Entry]] = field(default_factory=list)
+
+
+def stretches(line: Line, ledger: Ledger, first: int = 1) -> Iterator[Stretch]:
+    """The ledger from an entry on, in stretches of bounded size."""
+    decode = msgspec.json.Decoder(line.record).decode
+    entries = ledger.scan(first, (DECISION, OUTCOME))
+    while chunk := list(islice(entries, CHUNK)):
+        out = Stretch()
+        here: dict[int, Any] = {}
+        for entry in chunk:
+            if entry.kind == DECISION:
+                record = decode(entry.content)
+                here[entry.seq] = record.event
+                out.records.append(record)
+                out.entries.append(entry)
+                _row(out, 0, record.event, entry.seq, line.no_label)
+            else:
+                truth = msgspec.json.decode(entry.content, type=OutcomeRecord)
+                event = here.get(truth.decision)
+                if event is None:
+                    event = decode(ledger.read([truth.decision])[0].content).event
+                out.truths.append((truth, entry))
+                _row(out, 1, event, truth.decision, truth.label)
+        yield out
+
+
+def features_of(line: Line, state: FeatureState, stretch: Stretch) -> Any:
+    """Advance a state by a stretch; the frame of its decisions."""
+    return line.features(state, np.array(stretch.kinds, np.int64), stretch.events, np.array(stretch.seqs, np.int64),
+                         np.array(stretch.labels, np.float64))
+
+
+def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: int) -> tuple[int, int]:
+    """Apply all entries from ``first``; their number, and the newest event time among them."""
+    count, watermark = 0, -(2**62)
+    for stretch in stretches(line, ledger, first):
+        features_of(line, state, stretch)
+        count += len(stretch.kinds)
+        if stretch.records:
+            watermark = max(watermark, int(line.columns.times([r.event for r in stretch.records]).max()))
+    return count, watermark
+
+
+def _row(stretch: Stretch, kind: int, event: Any, seq: int, label: float) -> None:
+    stretch.kinds.append(kind)
+    stretch.events.append(event)
+    stretch.seqs.append(seq)
+    stretch.labels.append(label)

@@ -1,0 +1,84 @@
+"""Replay: recompute every decision from the recorded events and compare every bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flightworthy.decision.fallback import CHAMPION, PREVIOUS
+from flightworthy.decision.line import Line, Moments, entry_of
+from flightworthy.decision.recovery import Stretch, features_of, stretches
+from flightworthy.governance.ledger import Ledger
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.model.artifact import ModelStore
+from flightworthy.model.asked import LoadedModel
+
+SHOWN = 20
+
+
+@dataclass
+class ReplayReport:
+    """What a replay found. ``other_manifest`` decisions were made under another manifest and only advanced the state;
+    ``differences`` names the members of the first records that differ."""
+
+    decisions: int = 0
+    outcomes: int = 0
+    mismatches: int = 0
+    other_manifest: int = 0
+    differences: list[dict[str, Any]] = field(default_factory=list)
+
+
+def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None) -> ReplayReport:
+    """Recompute the whole ledger with the models it names. Raises `ModelError` when one of them is missing."""
+    store, loaded = ModelStore(models), {}
+    line = line or Line(pilot, {})
+    state, report = line.state(), ReplayReport()
+    for stretch in stretches(line, ledger):
+        frame = features_of(line, state, stretch)
+        for name in {r.model for r in stretch.records} - {None} - loaded.keys():
+            loaded[name] = LoadedModel(store.load(name), pilot.folder)
+        report.outcomes += len(stretch.truths)
+        for rows, models_now in _by_models(stretch, loaded):
+            line.use(models_now)
+            _compare(line, stretch, frame[rows], rows, report)
+    return report
+
+
+def _by_models(stretch: Stretch, loaded: dict[str, LoadedModel]) -> list[tuple[list[int], dict[str, LoadedModel]]]:
+    """Rows that were decided with the same models, with those models."""
+    groups: dict[tuple[str, str | None], list[int]] = {}
+    for row, record in enumerate(stretch.records):
+        groups.setdefault((record.path[-1], record.model), []).append(row)
+    return [(rows, {step: loaded[name]} if name is not None and step in (CHAMPION, PREVIOUS) else {})
+            for (step, name), rows in groups.items()]
+
+
+def _compare(line: Line, stretch: Stretch, frame: Any, rows: list[int], report: ReplayReport) -> None:
+    records = [stretch.records[row] for row in rows]
+    step = records[0].path[-1]
+    outputs = np.full((len(rows), len(line.pilot.outputs)), np.nan)
+    if step in line.chain.models:
+        outputs = line.chain.models[step].predict(line.inputs(frame))
+    moments = Moments([r.arrived for r in records], [r.decided for r in records], [r.clocks for r in records])
+    again = line.decide([r.event for r in records], [r.seq for r in records], frame,
+                        line.route([r.event for r in records]), outputs, [r.path for r in records], moments)
+    for row, old, new in zip(rows, records, again, strict=True):
+        if old.pilot != line.pilot.digest:
+            report.other_manifest += 1
+            continue
+        report.decisions += 1
+        if entry_of(new).content != stretch.entries[row].content:
+            report.mismatches += 1
+            if len(report.differences) < SHOWN:
+                report.differences.append({"seq": old.seq, "id": old.id, "members": _differing(old, new)})
+
+
+def _differing(old: Any, new: Any) -> list[str]:
+    """Members whose canonical bytes differ."""
+    from flightworthy.ground.canonical import encode
+
+    names = [n for n in old.__struct_fields__ if encode(getattr(old, n)) != encode(getattr(new, n))]
+    return names or ["(bytes only)"]

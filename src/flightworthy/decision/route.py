@@ -1,0 +1,33 @@
+"""Who is decided by what: a salted, deterministic assignment, the same after every restart, on every machine."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+
+TREATED, HOLDOUT = "treated", "holdout"
+
+
+class Router:
+    """Assigns an entity as a whole to the holdout (control group) or to the treated."""
+
+    def __init__(self, salt: str, holdout: float) -> None:
+        self._salt = blake2b(salt.encode(), digest_size=16).digest()
+        self.holdout = holdout
+        self.arm = lru_cache(maxsize=1 << 18)(self._arm)
+
+    def draw(self, entity: str) -> float:
+        """A number in [0, 1), uniform over entities, fixed for an entity and a salt.
+
+        >>> 0 <= Router("a", 0.1).draw("card-1") < 1
+        True
+        """
+        mixed = blake2b(entity.encode(), digest_size=8, key=self._salt).digest()
+        return (int.from_bytes(mixed, "big") >> 11) / (1 << 53)
+
+    def _arm(self, entity: str) -> str:
+        return HOLDOUT if self.draw(entity) < self.holdout else TREATED
+
+    def propensity(self, arm: str) -> float:
+        """Probability with which an arm is drawn."""
+        return self.holdout if arm == HOLDOUT else 1.0 - self.holdout

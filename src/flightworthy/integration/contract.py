@@ -1,0 +1,146 @@
+"""What an event must look like, compiled once from the manifest.
+
+A record is bytes of JSON (a line, a message, a request) or a mapping of plain values (a row of a table). It becomes an
+`Event`, or a `Rejection` that says reason, field and message; it never stops a stream.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.manifest.schema import FieldSpec
+
+Raw = bytes | Mapping[str, Any]
+SAFE_INTEGER = 2**53
+_COLON = re.compile(rb'"\s*:')
+_PATH = re.compile(r" - at `\$\.?(.*?)`$")
+_NAMED = re.compile(r"field `([^`]*)`")
+_DECIMAL = re.compile(r"-?\d{1,17}(\.\d{1,6})?")
+# What msgspec says → our reason, first match wins.
+_REASONS = (("unknown field", "unknown_field"), ("missing required field", "missing_field"), ("got `null`", "null"),
+            ("Invalid enum value", "category"), ("matching regex", "format"), ("of length", "length"),
+            ("RFC3339", "format"), ("datetime", "format"), (" >= ", "range"), (" <= ", "range"),
+            ("out of range", "range"), ("Expected `", "type"))
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a record cannot be decided: ``reason`` is one word of a closed set (docs/contract.md)."""
+
+    reason: str
+    field: str
+    message: str
+
+
+class RejectionError(Exception):
+    """Carries a `Rejection` out of nested reading."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.message)
+        self.rejection = rejection
+
+
+class Contract:
+    """Reads records of one pilot. Thread-safe: nothing changes after construction."""
+
+    def __init__(self, pilot: Pilot) -> None:
+        events = pilot.manifest.events
+        self.spec = events.fields
+        self.id_field, self.time_field = events.id, events.time
+        self._max_bytes, self._strict = events.max_bytes, events.unknown_fields == "refuse"
+        members = [(name, self._type(spec)) if not spec.nullable else (name, self._type(spec) | None, None)
+                   for name, spec in sorted(events.fields.items(), key=lambda item: item[1].nullable)]
+        self.event = msgspec.defstruct("Event", members, frozen=True, gc=False,
+                                       forbid_unknown_fields=self._strict)
+        self._decoder = msgspec.json.Decoder(self.event)
+        self._decimals = [name for name, spec in events.fields.items() if spec.type == "decimal"]
+        self._required = sum(not spec.nullable for spec in events.fields.values())
+        self._all = len(events.fields)
+
+    def read(self, raw: Raw) -> Any:
+        """The typed event of a record. Raises `RejectionError`."""
+        try:
+            if not isinstance(raw, bytes):
+                return msgspec.convert(raw, self.event, strict=False)
+            event = self._decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            return self._second_look(raw, str(error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RejectionError(self._unreadable(raw, str(error))) from None
+        if len(raw) > self._max_bytes:
+            raise RejectionError(Rejection("too_large", "", f"{len(raw)} bytes, at most {self._max_bytes}"))
+        members = len(_COLON.findall(raw))
+        if members != self._all and not (self._required <= members < self._all and self._strict_count(raw) == members):
+            self._no_duplicates(raw)
+        return event
+
+    def event_id(self, event: Any) -> str:
+        """The id as text."""
+        return str(getattr(event, self.id_field))
+
+    def _strict_count(self, raw: bytes) -> int:
+        """Distinct top-level names; fewer than the members when one is repeated or nested."""
+        return len(json.loads(raw))
+
+    def _no_duplicates(self, raw: bytes) -> None:
+        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            seen: dict[str, Any] = {}
+            for name, value in pairs:
+                if name in seen:
+                    raise RejectionError(Rejection("duplicate_key", name, f"the name '{name}' appears twice"))
+                seen[name] = value
+            return seen
+
+        json.loads(raw, object_pairs_hook=once)
+
+    def _unreadable(self, raw: Raw, message: str) -> Rejection:
+        try:
+            bytes(raw if isinstance(raw, bytes) else b"").decode()
+        except UnicodeDecodeError as error:
+            return Rejection("encoding", "", f"not UTF-8: {error.reason} at byte {error.start}")
+        if isinstance(raw, bytes) and len(raw) > self._max_bytes:
+            return Rejection("too_large", "", f"{len(raw)} bytes, at most {self._max_bytes}")
+        return Rejection("malformed", "", message)
+
+    def _second_look(self, raw: Raw, message: str) -> Any:
+        """Money written as text is accepted exactly; everything else becomes a rejection with its reason."""
+        path = _PATH.search(message)
+        if path and path.group(1) in self._decimals and "got `str`" in message and isinstance(raw, bytes):
+            self._no_duplicates(raw)
+            members = json.loads(raw)
+            if any(isinstance(v, str) for v in (members[n] for n in self._decimals if n in members)):
+                texts = {n: members[n] for n in self._decimals if isinstance(members.get(n), str)}
+                if all(_DECIMAL.fullmatch(text) for text in texts.values()):
+                    return self.read(json.dumps(members | {n: float(t) for n, t in texts.items()}).encode())
+        reason = next((word for said, word in _REASONS if said in message), "type")
+        named = _NAMED.search(message)
+        field = path.group(1) if path else (named.group(1) if named else "")
+        raise RejectionError(Rejection(reason, field, message.split(" - at `$")[0]))
+
+    def _type(self, spec: FieldSpec) -> Any:
+        low = None if spec.min is None else float(spec.min)
+        high = None if spec.max is None else float(spec.max)
+        if spec.type == "text":
+            return Annotated[str, msgspec.Meta(min_length=1, max_length=spec.max_length or 256,
+                                               pattern=f"^(?:{spec.pattern})$" if spec.pattern else None)]
+        if spec.type == "integer":
+            return Annotated[int, msgspec.Meta(ge=-SAFE_INTEGER if low is None else int(low),
+                                               le=SAFE_INTEGER if high is None else int(high))]
+        if spec.type in ("number", "decimal"):
+            most = SAFE_INTEGER / 10 ** (2 if spec.scale is None else spec.scale) if spec.type == "decimal" else 1e300
+            return Annotated[float, msgspec.Meta(ge=-most if low is None else low, le=most if high is None else high)]
+        if spec.type == "category":
+            return Literal[tuple(spec.values or ())]
+        if spec.type == "boolean":
+            return bool
+        if spec.unit is not None:
+            return Annotated[int, msgspec.Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
+        return datetime if spec.assume_utc else Annotated[datetime, msgspec.Meta(tz=True)]

@@ -1,0 +1,184 @@
+"""Feature state: what all groups remember. One writer; bits depend on the order of rows only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flightworthy.integration.features import kernel
+from flightworthy.integration.features.plan import GroupPlan
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Events and outcomes in order of arrival.
+
+    kinds, times (µs, event time), sequences: (n) int64 · label: (n) float64, the new label of an outcome, the value
+    "no label yet" of an event · fields: name → (n) float64, decimals in minor units · keys: field → (n) int64.
+    """
+
+    kinds: Ints
+    times: Ints
+    sequences: Ints
+    label: Floats
+    fields: Mapping[str, Floats]
+    keys: Mapping[str, Ints]
+
+
+class Interner:
+    """Words to dense numbers in order of first appearance; part of the state, since keys derive from it."""
+
+    def __init__(self, words: Sequence[Any] = ()) -> None:
+        self._codes: dict[Any, int] = {word: code for code, word in enumerate(words)}
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def words(self) -> list[Any]:
+        """Words in the order of their codes."""
+        return list(self._codes)
+
+    def codes(self, words: Sequence[Any]) -> Ints:
+        """Codes of words, new ones for those never seen."""
+        table = self._codes
+        try:
+            return np.array([table[word] for word in words], np.int64)
+        except KeyError:
+            return np.array([table.setdefault(word, len(table)) for word in words], np.int64)
+
+
+@dataclass
+class GroupState:
+    """One group's entities: hash table, headers, and the arena with their rings."""
+
+    plan: GroupPlan
+    table: Ints = field(init=False)
+    headers: Ints = field(init=False)
+    arena: Ints = field(init=False)
+    count: Ints = field(init=False)
+    top: Ints = field(init=False)
+    free: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.table = np.zeros(256, np.int64)
+        self.headers = np.zeros((128, self.plan.header_width), np.int64)
+        self.arena = np.zeros((1024, self.plan.entry_width), np.int64)
+        self.count, self.top = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self.free = np.full(64, -1, np.int64)
+
+    def apply(self, rows: Rows, keys: Ints, values: Floats, out: Floats) -> None:
+        """Advance by all rows; ``out`` (n, outputs) receives the features of event rows."""
+        plan, done = self.plan, 0
+        while True:
+            done = kernel.advance(
+                done, rows.kinds, rows.times, rows.sequences, keys, values, rows.label, out, self.table, self.headers,
+                self.headers.view(np.float64), self.arena, self.arena.view(np.float64), self.count, self.top,
+                self.free, plan.windows, plan.accumulators, plan.spans, plan.outputs, plan.scales, plan.horizon,
+                plan.limit)
+            if done >= len(rows.kinds):
+                return
+            self._grow()
+
+    def _grow(self) -> None:
+        count = int(self.count[0])
+        if count >= len(self.headers) or 2 * count >= len(self.table):
+            self.headers = _doubled(self.headers) if count >= len(self.headers) else self.headers
+            self.table = np.zeros(2 * len(self.table), np.int64)
+            kernel.rehash(self.table, self.headers, count)
+        else:
+            self.arena = _doubled(self.arena)
+
+    def packed(self) -> tuple[Ints, Ints]:
+        """Headers and remembered events without gaps: the logical content, whatever the layout in memory."""
+        count = int(self.count[0])
+        headers = self.headers[:count].copy()
+        entries = np.zeros((int((headers[:, 5] - headers[:, 4]).sum()), self.plan.entry_width), np.int64)
+        kernel.pack(self.headers, self.arena, count, entries)
+        headers[:, 2] = 0
+        return headers, entries
+
+    def restore(self, headers: Ints, entries: Ints) -> None:
+        """The inverse of `packed`."""
+        self.__post_init__()
+        count, size = len(headers), int(headers[:, 3].sum()) if len(headers) else 0
+        while len(self.table) <= 2 * count:
+            self.table = np.zeros(2 * len(self.table), np.int64)
+        self.headers = np.zeros((max(128, count), self.plan.header_width), np.int64)
+        self.headers[:count] = headers
+        self.arena = np.zeros((max(1024, size), self.plan.entry_width), np.int64)
+        self.count[0] = count
+        self.top[0] = kernel.unpack(self.headers, self.arena, count, entries)
+        kernel.rehash(self.table, self.headers, count)
+
+    def bytes_used(self) -> int:
+        """Bytes of headers, rings and table in use."""
+        return int(8 * (int(self.count[0]) * self.plan.header_width + int(self.top[0]) * self.plan.entry_width
+                        + len(self.table)))
+
+
+class FeatureState:
+    """All groups together."""
+
+    def __init__(self, plans: Sequence[GroupPlan]) -> None:
+        self.groups = [GroupState(plan) for plan in plans]
+        self.interners: dict[str, Interner] = {}
+        self.width = sum(len(plan.columns) for plan in plans)
+
+    def intern(self, field_name: str, words: Sequence[Any]) -> Ints:
+        """Codes of the words of one field."""
+        return self.interners.setdefault(field_name, Interner()).codes(words)
+
+    def apply(self, rows: Rows) -> Floats:
+        """Features (n, columns in the order of the plans) of event rows; outcome rows hold zeros."""
+        n = len(rows.kinds)
+        parts = []
+        for group in self.groups:
+            out = np.zeros((n, len(group.plan.columns)))
+            values = np.empty((n, len(group.plan.fields)))
+            for i, name in enumerate(group.plan.fields):
+                values[:, i] = rows.fields[name]
+            group.apply(rows, self._key(group.plan, rows), values, out)
+            parts.append(out)
+        return np.concatenate(parts, axis=1) if parts else np.zeros((n, 0))
+
+    def _key(self, plan: GroupPlan, rows: Rows) -> Ints:
+        if not plan.key:
+            return np.zeros(len(rows.kinds), np.int64)
+        if len(plan.key) == 1:
+            return rows.keys[plan.key[0]]
+        pairs = zip(*(rows.keys[name].tolist() for name in plan.key), strict=True)
+        return self.intern("+".join(plan.key), list(pairs))
+
+    def digest(self) -> str:
+        """SHA-256 over the logical content: equal histories give equal digests, bit for bit."""
+        sha = hashlib.sha256()
+        for group in self.groups:
+            for part in group.packed():
+                sha.update(np.ascontiguousarray(part).tobytes())
+        for name in sorted(self.interners):
+            sha.update(repr((name, self.interners[name].words())).encode())
+        return sha.hexdigest()
+
+    def report(self) -> list[dict[str, Any]]:
+        """Per group: entities, bytes in use, bytes per entity, the bound per entity, events dropped at the limit."""
+        out = []
+        for group in self.groups:
+            count, used = int(group.count[0]), group.bytes_used()
+            out.append({"group": group.plan.name, "entities": count, "bytes": used,
+                        "bytes_per_entity": round(used / max(1, count), 1), "bound_per_entity": group.plan.most_bytes,
+                        "dropped": int(group.headers[:count, 6].sum())})
+        return out
+
+
+def _doubled(array: Ints) -> Ints:
+    out = np.zeros((2 * len(array), *array.shape[1:]), np.int64)
+    out[: len(array)] = array
+    return out
