@@ -62,12 +62,24 @@ class Admission:
         work.results[index] = rejection
         work.quarantined.append(self.quarantined(work.arrivals, index, rejection))
 
-    def _known(self, events: list[tuple[int, Any]], truths: list[tuple[int, Outcome]]) -> dict[str, int]:
-        """Entries of decisions that the ledger already holds for these ids."""
-        event_id, flying = self.line.contract.event_id, self.in_flight
-        ids = [name for _, event in events if (name := event_id(event)) not in flying]
-        ids += [truth.event_id for _, truth in truths if truth.event_id not in flying]
-        return self.ledger.find(ids) if ids else {}
+    def _known(self, events: list[tuple[int, Any]], truths: list[tuple[int, Outcome]]) -> dict[str, Pending | int]:
+        """Earlier decisions for these ids: in flight, or the number of their ledger entry.
+
+        What is in flight is noted before the ledger is asked: it may be committed and released in between.
+        """
+        event_id = self.line.contract.event_id
+        ids = [event_id(event) for _, event in events] + [truth.event_id for _, truth in truths]
+        known: dict[str, Pending | int] = {}
+        if self.in_flight:
+            known.update((name, flying) for name in ids if (flying := self.in_flight.get(name)) is not None)
+        known.update(self.ledger.find([name for name in ids if name not in known]))
+        return known
+
+    def _earlier(self, name: str, known: dict[str, Pending | int]) -> Pending | None:
+        found = known.get(name)
+        if found is None:
+            return self.in_flight.get(name)  # from this very batch
+        return found if isinstance(found, Pending) else self._stored(found)
 
     def _check(self, work: Work, events: list[tuple[int, Any]]) -> list[int]:
         """Reject what only numbers can tell; event times of all events."""
@@ -82,7 +94,7 @@ class Admission:
         return moments
 
     def _number(self, work: Work, events: list[tuple[int, Any]], times: list[int],
-                truths: list[tuple[int, Outcome]], known: dict[str, int]) -> None:
+                truths: list[tuple[int, Outcome]], known: dict[str, Pending | int]) -> None:
         """Walk in order of arrival; give numbers to new events and to outcomes."""
         steps: list[tuple[int, Any, int | None]] = [(i, e, t) for (i, e), t in zip(events, times, strict=True)]
         if truths:
@@ -97,9 +109,9 @@ class Admission:
                 self._event(work, i, item, time, known, kinds)
         work.kinds = np.array(kinds, np.int64)
 
-    def _event(self, work: Work, i: int, event: Any, time: int, known: dict[str, int], kinds: list[int]) -> None:
+    def _event(self, work: Work, i: int, event: Any, time: int, known: dict[str, Pending | int], kinds: list[int]) -> None:
         name = self.line.contract.event_id(event)
-        earlier = self.in_flight.get(name) or (self._stored(known[name]) if name in known else None)
+        earlier = self._earlier(name, known)
         if earlier is not None:
             work.results[i] = earlier
             if earlier.event != event:
@@ -120,9 +132,9 @@ class Admission:
         work.pending.append(pending)
         kinds.append(EVENT)
 
-    def _outcome(self, work: Work, i: int, truth: Outcome, known: dict[str, int], kinds: list[int]) -> None:
+    def _outcome(self, work: Work, i: int, truth: Outcome, known: dict[str, Pending | int], kinds: list[int]) -> None:
         name = truth.event_id
-        decided = self.in_flight.get(name) or (self._stored(known[name]) if name in known else None)
+        decided = self._earlier(name, known)
         if decided is None:
             self._reject(work, i, Rejection("no_decision", self.line.contract.id_field,
                                             f"no decision was made for the event '{name}' yet; retry when it was"))

@@ -49,6 +49,8 @@ class Columns:
     def numbers(self, events: Sequence[Any], times: Ints) -> dict[str, Floats]:
         """Every field expressions can read, (n) each: money in units, categories as codes, null as NaN."""
         out = {name: self._take[name](events) for name in self._frame_fields if name != self.contract.time_field}
+        for name, scale in self._decimals.items():
+            out[name] = np.where(self._close(out[name], scale), np.rint(out[name] * scale) / scale, out[name])
         out[self.contract.time_field] = times.astype(np.float64)
         return out
 
@@ -70,17 +72,24 @@ class Columns:
         bad: dict[int, Rejection] = {}
         for name, scale in self._decimals.items():
             value = numbers[name]
-            wrong = ~((np.rint(value * scale) / scale == value) | np.isnan(value))
+            wrong = ~self._close(value, scale) & ~np.isnan(value)
             for row in np.flatnonzero(wrong).tolist():
                 digits = round(math.log10(scale))
                 bad[row] = Rejection("scale", name, f"{value[row]!r} has more than {digits} digits after the point")
         time_field = self.contract.time_field
-        outside = (times < -_LATEST) | (times > _LATEST)
-        if self._future is not None:
-            outside |= times > arrived + self._future
+        outside = np.abs(times) > _LATEST
+        outside |= times > arrived + self._future
         for row in np.flatnonzero(outside).tolist():
             bad.setdefault(row, Rejection("time_bounds", time_field, "the event time lies too far from its arrival"))
         return bad
+
+    @staticmethod
+    def _close(value: Floats, scale: float) -> NDArray[np.bool_]:
+        """Whether a number has no more digits than its scale. Binary noise in the last bits (85.64999999999999 for
+        85.65) is not a third digit."""
+        minor = value * scale
+        close: NDArray[np.bool_] = np.abs(np.rint(minor) - minor) <= 1e-12 * np.maximum(1.0, np.abs(minor))
+        return close
 
     def _codes(self, name: str, events: Sequence[Any], state: FeatureState) -> Ints:
         values = list(map(attrgetter(name), events))

@@ -74,7 +74,7 @@ class Events(Section):
     entities: dict[Word, Word] = Field(description="who or what the event is about: name → field")
     fields: dict[Word, FieldSpec] = Field(min_length=1, max_length=500, description="the contract")
     lateness: Duration = Field(0, description="how far an event may lie behind the newest one before quarantine")
-    future: Duration | None = Field(None, description="how far an event time may lie ahead of its arrival; unset: any")
+    future: Duration = Field(86_400_000_000, description="how far an event time may lie ahead of its arrival (default 1d)")
     unknown_fields: Literal["refuse", "ignore"] = Field("refuse", description="what to do with fields not listed")
     max_bytes: int = Field(65536, ge=64, le=1 << 24, description="largest raw record")
 

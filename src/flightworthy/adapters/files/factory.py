@@ -1,0 +1,33 @@
+"""Opens ``file:///path`` or a plain path: NDJSON, CSV (both also as .gz) or Parquet, by the name's ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flightworthy.ground.errors import DataError
+from flightworthy.ground.registry import missing_extra
+from flightworthy.integration.sources import Source
+from flightworthy.manifest.pilot import Pilot
+
+
+def open_source(url: str, pilot: Pilot) -> Source:
+    """Raises `DataError` for a missing file or an unknown ending, `AdapterError` when an extra is missing."""
+    path = Path(url.removeprefix("file://"))
+    if not path.is_file():
+        raise DataError("no such file", where=str(path), next_step="check the path")
+    ending = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
+    if ending in (".ndjson", ".jsonl"):
+        from flightworthy.adapters.files.lines import NdjsonSource
+
+        return NdjsonSource(path, pilot)
+    if ending == ".csv":
+        from flightworthy.adapters.files.lines import CsvSource
+
+        return CsvSource(path, pilot)
+    if ending == ".parquet":
+        try:
+            from flightworthy.adapters.files.parquet import ParquetSource
+        except ImportError as error:
+            raise missing_extra("duckdb", "files", url) from error
+        return ParquetSource(path, pilot)
+    raise DataError("unknown kind of file", where=str(path), found=ending, expected=".ndjson, .jsonl, .csv or .parquet")

@@ -1,0 +1,143 @@
+"""Files of lines: NDJSON and CSV. A line that cannot be read is passed on as its raw bytes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from flightworthy.adapters.files.mapping import Mapping, map_columns
+from flightworthy.ground.clock import micros
+from flightworthy.ground.errors import DataError
+from flightworthy.integration.sources import Row
+from flightworthy.manifest.pilot import Pilot
+
+_BOM = b"\xef\xbb\xbf"
+_TRUTH = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
+
+
+class NdjsonSource:
+    """One JSON object a line. Lines with the contract's own names are passed on untouched, others are renamed."""
+
+    def __init__(self, path: Path, pilot: Pilot) -> None:
+        self.name, self._path, self._pilot = path.name, path, pilot
+
+    def length(self) -> int | None:
+        return None
+
+    def rows(self) -> Iterator[Row]:
+        mapping = self._mapping()
+        for line in _lines(self._path):
+            text = line.strip()
+            if text:
+                yield Row(text) if mapping is None else self._renamed(text, mapping)
+
+    def _mapping(self) -> Mapping | None:
+        """How to rename, or None when the names are the contract's."""
+        for line in _lines(self._path):
+            members = _members(line)
+            if members is not None:
+                fields = self._pilot.manifest.events.fields
+                return None if set(members) <= set(fields) else map_columns(self._pilot, members, str(self._path))
+        return None
+
+    @staticmethod
+    def _renamed(text: bytes, mapping: Mapping) -> Row:
+        members = _members(text)
+        if members is None:
+            return Row(text)
+        raw = {field: members[column] for field, column in mapping.fields.items() if column in members}
+        return Row(raw, _label(members.get(mapping.label or "")), _instant(members.get(mapping.known_at or "")))
+
+
+class CsvSource:
+    """A header and rows; quoted fields may span lines. An empty cell is null."""
+
+    def __init__(self, path: Path, pilot: Pilot) -> None:
+        self.name, self._path, self._pilot = path.name, path, pilot
+
+    def length(self) -> int | None:
+        return None
+
+    def rows(self) -> Iterator[Row]:
+        taken: list[bytes] = []
+        reader = csv.reader(_decoded(self._path, taken), strict=True)
+        header = next(reader, None)
+        if header is None:
+            return
+        mapping = map_columns(self._pilot, header, str(self._path))
+        at = {column: i for i, column in enumerate(header)}
+        while True:
+            taken.clear()
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield Row(b"".join(taken))
+                continue
+            if cells:
+                yield self._row(cells, len(header), at, mapping, b"".join(taken))
+
+    @staticmethod
+    def _row(cells: list[str], width: int, at: dict[str, int], mapping: Mapping, raw: bytes) -> Row:
+        if len(cells) != width or any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
+            return Row(raw)
+        members = {field: cells[at[column]] or None for field, column in mapping.fields.items()}
+        label = cells[at[mapping.label]] if mapping.label else None
+        known = cells[at[mapping.known_at]] if mapping.known_at else None
+        return Row(members, _label(label), _instant(known))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    opened: IO[bytes]
+    try:
+        opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error}", where=str(path)) from error
+    with opened as file:
+        first = True
+        for line in file:
+            yield line.removeprefix(_BOM) if first else line
+            first = False
+
+
+def _decoded(path: Path, taken: list[bytes]) -> Iterator[str]:
+    """Lines as text; bytes that are not UTF-8 become lone surrogates, so that the row can be told apart."""
+    for line in _lines(path):
+        taken.append(line)
+        yield line.decode("utf-8", errors="surrogateescape")
+
+
+def _members(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _label(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool | int | float):
+        return float(value)
+    text = str(value).strip().lower()
+    try:
+        return _TRUTH[text] if text in _TRUTH else float(text)
+    except ValueError as error:
+        raise DataError("a label is neither a number nor a truth value", found=value) from error
+
+
+def _instant(value: Any) -> int | None:
+    if value in (None, ""):
+        return None
+    try:
+        return micros(datetime.fromisoformat(str(value)))
+    except ValueError as error:
+        raise DataError("the time a label became known cannot be read", found=value, expected="RFC 3339") from error

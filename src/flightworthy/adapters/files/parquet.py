@@ -1,0 +1,61 @@
+"""Parquet through DuckDB, streamed in file order: memory stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from flightworthy.adapters.files.mapping import map_columns
+from flightworthy.ground.errors import DataError
+from flightworthy.integration.sources import Row
+from flightworthy.manifest.pilot import Pilot
+
+_AT_ONCE = 8192
+_NUMERIC = ("INT", "DECIMAL", "DOUBLE", "FLOAT", "HUGEINT")
+
+
+class ParquetSource:
+    """One file. Types are converted a column at a time; values a cast cannot express are left for the contract."""
+
+    def __init__(self, path: Path, pilot: Pilot) -> None:
+        self.name, self._path, self._pilot = path.name, path, pilot
+        self._db = duckdb.connect()
+        try:
+            found = self._db.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path)]).description
+        except duckdb.Error as error:
+            raise DataError(f"not a Parquet file: {error}", where=str(path)) from error
+        self._types = {name: str(kind) for name, kind, *_ in found or []}
+        self._mapping = map_columns(pilot, self._types, str(path))
+
+    def length(self) -> int | None:
+        row = self._db.execute("SELECT count(*) FROM read_parquet(?)", [str(self._path)]).fetchone()
+        return None if row is None else int(row[0])
+
+    def rows(self) -> Iterator[Row]:
+        mapping = self._mapping
+        names = list(mapping.fields)
+        wanted = [self._expression(field, column) for field, column in mapping.fields.items()]
+        wanted.append(f"CAST({_quoted(mapping.label)} AS DOUBLE)" if mapping.label else "NULL")
+        wanted.append(f"epoch_us({_quoted(mapping.known_at)})" if mapping.known_at else "NULL")
+        cursor = self._db.cursor().execute(f"SELECT {', '.join(wanted)} FROM read_parquet(?)", [str(self._path)])  # noqa: S608 - column names, quoted
+        while rows := cursor.fetchmany(_AT_ONCE):
+            for row in rows:
+                yield Row(dict(zip(names, row, strict=False)), row[-2], row[-1])
+
+    def _expression(self, field: str, column: str) -> str:
+        kind, wanted, name = self._types[column], self._pilot.manifest.events.fields[field].type, _quoted(column)
+        if wanted == "text" and "VARCHAR" not in kind:
+            return f"CAST({name} AS VARCHAR)"
+        if "WITH TIME ZONE" in kind:
+            return f"strftime(make_timestamp(epoch_us({name})), '%Y-%m-%dT%H:%M:%S.%fZ')"
+        if kind in ("DOUBLE", "FLOAT"):
+            return f"CASE WHEN isnan({name}) THEN NULL ELSE CAST({name} AS DOUBLE) END"
+        if wanted in ("number", "decimal") and kind.startswith(_NUMERIC):
+            return f"CAST({name} AS DOUBLE)"
+        return name
+
+
+def _quoted(column: str | None) -> str:
+    return '"' + (column or "").replace('"', '""') + '"'

@@ -1,0 +1,164 @@
+"""The command line. Commands import what they need when they run, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Takes an enterprise AI pilot to production with the evidence.")
+quarantine = typer.Typer(no_args_is_help=True, help="Records that could not be decided: look, repair, retry.")
+model = typer.Typer(no_args_is_help=True, help="Versions of the model: list, make another one champion.")
+app.add_typer(quarantine, name="quarantine")
+app.add_typer(model, name="model")
+
+PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
+Var = Annotated[Path | None, typer.Option("--var", help="Folder for variable data (default: var/ in the pilot).")]
+Data = Annotated[str, typer.Option("--data", help="File or URL with events: .ndjson, .csv, .parquet.")]
+Outcomes = Annotated[str | None, typer.Option("--outcomes", help="File with outcomes, when they are not in the data.")]
+At = Annotated[str | None, typer.Option("--at", help="RFC 3339 instant (default: the newest event).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RecordId = Annotated[int, typer.Argument(help="Id from the list.")]
+OneOrAll = Annotated[int | None, typer.Argument(help="Id; none: all that are held.")]
+Repaired = Annotated[Path | None, typer.Option("--with", help="File with the repaired record.")]
+Resume = Annotated[bool, typer.Option(help="Go on where this file was left.")]
+OwnData = Annotated[str | None, typer.Option("--data", help="Your own file with labels, instead of the simulator.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Where to write (default: out/demo/NAME).")]
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from flightworthy import __version__
+
+    typer.echo(__version__)
+
+
+@app.command()
+def new(folder: Annotated[Path, typer.Argument(help="Folder to make; its name becomes the pilot's.")]) -> None:
+    """Make a pilot that runs: a manifest to edit, and a simulator for its data."""
+    from flightworthy.cli import pilots
+
+    pilots.new(folder)
+
+
+@app.command()
+def check(pilot: PilotArg) -> None:
+    """Check a manifest: every mistake at once, with its place."""
+    from flightworthy.cli import pilots
+
+    pilots.check(pilot)
+
+
+@app.command()
+def explain(pilot: PilotArg) -> None:
+    """Say in plain words what a pilot will do."""
+    from flightworthy.cli import pilots
+
+    pilots.explain(pilot)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a manifest, for editors."""
+    from flightworthy.cli import pilots
+
+    pilots.schema()
+
+
+@app.command()
+def train(pilot: PilotArg, data: Data, outcomes: Outcomes = None, var: Var = None, at: At = None) -> None:
+    """Train the pilot's model on a history and make it champion."""
+    from flightworthy.cli import run
+
+    run.train(pilot, data, outcomes, var, at)
+
+
+@app.command()
+def decide(pilot: PilotArg, data: Data, outcomes: Outcomes = None, var: Var = None, resume: Resume = True) -> None:
+    """Decide a file of events, in order, with outcomes as they become known; everything goes to the ledger."""
+    from flightworthy.cli import run
+
+    run.decide(pilot, data, outcomes, var, resume)
+
+
+@app.command()
+def value(pilot: PilotArg, var: Var = None, at: At = None, as_json: AsJson = False) -> None:
+    """What the pilot earned: against the holdout, against the baseline, and what is still unknown."""
+    from flightworthy.cli import run
+
+    run.value(pilot, var, at, as_json)
+
+
+@app.command()
+def replay(pilot: PilotArg, var: Var = None, as_json: AsJson = False) -> None:
+    """Recompute every decision of the ledger and report bits that differ (exit code 1 when there are any)."""
+    from flightworthy.cli import run
+
+    run.replay(pilot, var, as_json)
+
+
+@app.command()
+def demo(name: Annotated[str, typer.Argument(help="Built-in pilot, or the folder of one with a simulator.")] = "fraud",
+         data: OwnData = None, out: Out = None,
+         seed: Annotated[int, typer.Option(help="Seed of the simulator.")] = 7) -> None:
+    """The whole way: data, training, decisions, outcomes, value, replay, and a report to open in a browser."""
+    from flightworthy.cli import demo as story
+
+    story.demo(name, data, out, seed)
+
+
+@quarantine.command("list")
+def quarantine_list(pilot: PilotArg, var: Var = None, status: str = "held", limit: int = 20, after: int = 0) -> None:
+    """Counts by reason, then records."""
+    from flightworthy.cli import held
+
+    held.listing(pilot, var, status, limit, after)
+
+
+@quarantine.command("show")
+def quarantine_show(pilot: PilotArg, record: RecordId, var: Var = None) -> None:
+    """One record: reason, field, and its raw bytes."""
+    from flightworthy.cli import held
+
+    held.show(pilot, var, record)
+
+
+@quarantine.command("retry")
+def quarantine_retry(pilot: PilotArg, record: OneOrAll = None, repaired: Repaired = None, var: Var = None) -> None:
+    """Decide held records again, after the contract or (with --with) the record was repaired."""
+    from flightworthy.cli import held
+
+    held.retry(pilot, var, record, repaired)
+
+
+@model.command("list")
+def model_list(pilot: PilotArg, var: Var = None) -> None:
+    """Champions, newest first."""
+    from flightworthy.cli import run
+
+    run.models(pilot, var)
+
+
+@model.command("rollback")
+def model_rollback(pilot: PilotArg, var: Var = None) -> None:
+    """Make the previous champion champion again."""
+    from flightworthy.cli import run
+
+    run.rollback(pilot, var)
+
+
+def main() -> None:
+    """Entry point: errors raised on purpose become one clear message and exit code 2."""
+    from flightworthy.ground.errors import FlightworthyError
+
+    try:
+        app()
+    except FlightworthyError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,77 @@
+"""Commands about manifests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from flightworthy.ground.errors import DataError, ManifestError, nearest
+from flightworthy.manifest.load import load
+from flightworthy.manifest.pilot import Pilot
+
+BUILT_IN = ("fraud", "turbofan")
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(text + "\n")
+
+
+def folder_of(name: str) -> Path:
+    """Folder of a built-in pilot, or the folder given. Raises `DataError`."""
+    if name in BUILT_IN:
+        with as_file(files("flightworthy.pilots") / name) as folder:
+            return folder
+    path = Path(name)
+    if not (path / "pilot.yaml").is_file():
+        raise DataError("no such pilot", found=name, expected="a built-in pilot or a folder with pilot.yaml",
+                        next_step=nearest(name, BUILT_IN))
+    return path
+
+
+def rooms(pilot: Pilot, var: Path | None) -> Path:
+    """The folder for variable data."""
+    return var if var is not None else pilot.folder / "var"
+
+
+def check(path: Path) -> None:
+    """Exit code 1 with every problem, or a short confirmation."""
+    try:
+        pilot = load(path)
+    except ManifestError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    say(f"{pilot.name}: fine; {len(pilot.manifest.events.fields)} fields, {len(pilot.feature_names)} features, "
+        f"{len(pilot.inputs)} inputs, digest {pilot.digest[:12]}")
+
+
+def explain(path: Path) -> None:
+    """Plain words."""
+    from flightworthy.manifest.explain import explain as words
+
+    sys.stdout.write(words(load(path)))
+
+
+def schema() -> None:
+    """JSON Schema."""
+    from flightworthy.manifest.schema import json_schema
+
+    say(json.dumps(json_schema(), indent=2))
+
+
+def new(folder: Path) -> None:
+    """Copy the starter pilot. Raises `DataError` when the folder is not empty."""
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError("the folder is not empty", where=str(folder), next_step="choose another one")
+    folder.mkdir(parents=True, exist_ok=True)
+    with as_file(files("flightworthy.pilots") / "starter") as starter:
+        for file in sorted(starter.iterdir()):
+            if file.suffix in (".yaml", ".py", ".md") and file.name != "__init__.py":
+                shutil.copy(file, folder / file.name)
+    manifest = folder / "pilot.yaml"
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in folder.resolve().name).lstrip("._-") or "pilot"
+    manifest.write_text(manifest.read_text().replace("pilot: starter", f"pilot: {name}"))
+    say(f"made {folder}: edit pilot.yaml, then\n  flightworthy check {folder}\n  flightworthy demo {folder}")

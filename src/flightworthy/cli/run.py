@@ -1,0 +1,177 @@
+"""Commands that train, decide, value and replay."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from flightworthy.cli.pilots import rooms, say
+from flightworthy.cli.progress import bar, counted
+from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.replay import replay as replay_ledger
+from flightworthy.ground.clock import iso, micros
+from flightworthy.ground.errors import DataError
+from flightworthy.ground.money import say as money
+from flightworthy.integration.contract import Raw
+from flightworthy.manifest.load import load
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.model.artifact import ModelStore
+from flightworthy.objective.sequences import Interval
+from flightworthy.operation import learn, stream
+from flightworthy.operation.feed import merged
+
+
+def instant(text: str | None) -> int | None:
+    """Microseconds of an option's text."""
+    if text is None:
+        return None
+    try:
+        return micros(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise DataError("not an instant", found=text, expected="RFC 3339, such as 2026-05-09T00:00:00Z") from error
+
+
+def outcome_lines(path: str | None) -> list[Raw]:
+    """Outcome records of an NDJSON file."""
+    if path is None:
+        return []
+    try:
+        return [line for line in Path(path).read_bytes().splitlines() if line.strip()]
+    except OSError as error:
+        raise DataError(f"cannot read the outcomes: {error}", where=path) from error
+
+
+def train(path: Path, data: str, outcomes: str | None, var: Path | None, at: str | None) -> None:
+    """Train, store, print the metrics."""
+    pilot = load(path)
+    told = learn.outcomes_by_id(pilot, outcome_lines(outcomes)) if outcomes else None
+    source = learn.open_source(data, pilot)
+    with bar("reading history", source.length()) as advance:
+        past = list(learn.labelled(pilot, counted(source.rows(), advance), told))
+    with bar("features and training"):
+        learned = learn.learn(pilot, past, rooms(pilot, var), instant(at))
+    trained = learned.trained
+    say(f"model {trained.artifact.digest}")
+    for name, e in trained.metrics.items():
+        say(f"  {name:<18} {e.value:.4f}   95% interval {e.low:.4f} – {e.high:.4f}")
+    if learned.history.refused:
+        say(f"  left out by the contract: {learned.history.refused}")
+    say(f"  card {learned.card_path}")
+
+
+def decide(path: Path, data: str, outcomes: str | None, var: Path | None, resume: bool) -> None:
+    """Stream a file through the engine."""
+    pilot = load(path)
+    source = learn.open_source(data, pilot)
+    engine = Engine.open(pilot, rooms(pilot, var))
+    with bar("deciding", source.length()) as advance:
+        report = stream.run(engine, merged(pilot, source.rows(), outcome_lines(outcomes)), source.name, resume=resume,
+                            watch=lambda r: advance(r.records))
+    engine.close()
+    rate = report.decisions / report.seconds if report.seconds else 0.0
+    say(f"{report.decisions} decisions, {report.outcomes} outcomes, {report.duplicates} repeated, "
+        f"{report.quarantined} to quarantine; {rate:,.0f} decisions a second, all durable")
+
+
+def value(path: Path, var: Path | None, at: str | None, as_json: bool) -> None:
+    """Print the statement."""
+    from flightworthy.decision.valuation import judge
+    from flightworthy.decision.valuation import value as total
+
+    pilot = load(path)
+    ledger = Rooms.of(pilot, rooms(pilot, var)).open_ledger(read_only=True)
+    now = instant(at)
+    if now is None:
+        now = newest(pilot, ledger)
+    worth = total(pilot, judge(pilot, ledger, now))
+    ledger.close()
+    if as_json:
+        say(json.dumps({"at": iso(now), **plain(worth)}, indent=2))
+        return
+    for line in statement(worth, now):
+        say(line)
+
+
+def statement(worth: Any, now: int) -> Iterable[str]:
+    """The value of a pilot, line by line."""
+    unit, pending = worth.currency, worth.statuses.get("pending", 0)
+    yield f"value at {iso(now)}, in {unit}"
+    yield f"  decisions                     {worth.decisions:>12,}   {worth.treated:,} treated and {worth.holdout:,} held out have an outcome"
+    yield f"  realised by the treated       {money(worth.realised, unit):>18}"
+    yield f"  cost of running them          {money(worth.running_cost, unit):>18}"
+    yield f"  earned against the holdout    {interval(worth.total(worth.effect))}   (95%, valid at every look)"
+    yield f"  earned against the baseline   {interval(worth.total(worth.paired))}   (same decisions; assumes the truth does not depend on the action)"
+    yield f"  per 1,000 decisions           {interval(worth.per_thousand)}   against the holdout"
+    low, high = worth.unknown
+    yield f"  still unknown                 {pending:>12,} decisions without outcome, worth {money(low, unit)} to {money(high, unit)}"
+
+
+def interval(i: Interval) -> str:
+    """An interval with thousands separators."""
+    return f"{i.value:>14,.2f}  [{i.low:,.2f}, {i.high:,.2f}]"
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and decimals as JSON can hold them; money as text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def newest(pilot: Pilot, ledger: Any) -> int:
+    """The newest event time in a ledger."""
+    from flightworthy.decision.line import Line
+    from flightworthy.decision.recovery import advance_from_ledger
+
+    line = Line(pilot, {})
+    return advance_from_ledger(line, line.state(), ledger, 1)[1]
+
+
+def replay(path: Path, var: Path | None, as_json: bool) -> None:
+    """Exit code 1 when anything differs."""
+    pilot = load(path)
+    where = Rooms.of(pilot, rooms(pilot, var))
+    ledger = where.open_ledger(read_only=True)
+    with bar("replaying"):
+        report = replay_ledger(pilot, ledger, where.models)
+    ledger.close()
+    if as_json:
+        say(json.dumps(plain(report), indent=2))
+    else:
+        say(f"{report.decisions} decisions replayed, {report.outcomes} outcomes, {report.mismatches} differ"
+            + (f", {report.other_manifest} of another manifest not compared" if report.other_manifest else ""))
+        for difference in report.differences:
+            say(f"  entry {difference['seq']} ({difference['id']}): {', '.join(difference['members'])}")
+    sys.exit(1 if report.mismatches else 0)
+
+
+def models(path: Path, var: Path | None) -> None:
+    """Champions, newest first."""
+    pilot = load(path)
+    store = ModelStore(Rooms.of(pilot, rooms(pilot, var)).models)
+    history = store.history()
+    for i, digest in enumerate(reversed(history)):
+        say(f"{'champion' if i == 0 else '        '}  {store.load(digest).describe()}")
+    if not history:
+        say("no model has been trained yet")
+
+
+def rollback(path: Path, var: Path | None) -> None:
+    """The previous champion becomes champion; the history keeps both acts."""
+    pilot = load(path)
+    store = ModelStore(Rooms.of(pilot, rooms(pilot, var)).models)
+    previous = store.previous()
+    if previous is None:
+        raise DataError("there is no previous champion", where=str(store.folder), next_step="train another model first")
+    store.save(previous)
+    say(f"champion is now {previous.describe()}")

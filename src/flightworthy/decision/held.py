@@ -1,0 +1,48 @@
+"""Retrying what is in quarantine."""
+
+from __future__ import annotations
+
+from flightworthy.decision.engine import Engine
+from flightworthy.decision.work import EVENT, OUTCOME, Arrivals
+from flightworthy.governance.ledger import Block, Quarantined
+from flightworthy.ground.errors import DataError
+from flightworthy.integration.contract import Rejection
+
+_ABOUT_OUTCOMES = ("outcome", "no_decision")
+AT_ONCE = 500
+
+
+def retry(engine: Engine, record: int | None = None, repaired: bytes | None = None) -> tuple[int, int]:
+    """Send held records (all, or one) through the engine again; ``repaired`` bytes replace that one's.
+
+    What comes through is marked admitted; what fails again stays held as it was (no second row). Returns how many of
+    each. Raises `DataError` when there is no such held record.
+    """
+    admitted = again = after = 0
+    if record is not None:
+        after = record - 1
+    while True:
+        batch = engine.ledger.quarantine("held", after, 1 if record is not None else AT_ONCE)
+        if record is not None and [q.id for q in batch] != [record]:
+            raise DataError("no such record is held", found=record, next_step="run: flightworthy quarantine list")
+        if not batch:
+            return admitted, again
+        after = batch[-1].id
+        through = _again(engine, batch, repaired)
+        admitted += len(through)
+        again += len(batch) - len(through)
+        if record is not None:
+            return admitted, again
+
+
+def _again(engine: Engine, batch: list[Quarantined], repaired: bytes | None) -> list[int]:
+    raws = [repaired if repaired is not None else q.raw for q in batch]
+    kinds = [OUTCOME if q.reason in _ABOUT_OUTCOMES else EVENT for q in batch]
+    work = engine.prepare(Arrivals(raws, engine.clock.now(), kinds, "retry"))
+    engine.score(work)
+    engine.finish(work)
+    through = [q.id for q, result in zip(batch, work.results, strict=True)
+               if not isinstance(result, Rejection) and q.reason != "id_conflict"]
+    engine.ledger.commit(Block(work.entries, (), {}, [(i, "admitted") for i in through]))
+    engine.admission.release(work)
+    return through

@@ -1,0 +1,141 @@
+"""Decisions joined to their outcomes and priced: what is realised, what it earned, what is still unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from flightworthy.decision.line import Line
+from flightworthy.decision.record import OutcomeRecord
+from flightworthy.decision.route import HOLDOUT
+from flightworthy.governance.ledger import DECISION, OUTCOME, Ledger
+from flightworthy.manifest.expressions.exact import Value
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.manifest.schema import FieldSpec
+from flightworthy.objective.effect import Groups, against_baseline, decisions, per_decision
+from flightworthy.objective.sequences import Interval
+from flightworthy.objective.value import Pricer
+
+KNOWN, FINAL, PENDING = "known", "final by absence", "pending"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A decision with what is known of its truth. ``label`` is None while pending; money is exact."""
+
+    record: Any
+    time: int
+    status: str
+    label: float | None
+    value: Decimal
+    otherwise: Decimal
+    bounds: tuple[Decimal, Decimal]
+
+
+@dataclass
+class Valuation:
+    """The value of a pilot so far, in its currency. ``effect`` and ``paired`` are per decision; totals are over the
+    treated decisions whose outcome is known or final."""
+
+    currency: str
+    decisions: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    treated: int = 0
+    holdout: int = 0
+    realised: Decimal = Decimal(0)
+    realised_holdout: Decimal = Decimal(0)
+    effect: Interval = field(default_factory=lambda: Interval(0, 0, 0))
+    paired: Interval = field(default_factory=lambda: Interval(0, 0, 0))
+    unknown: tuple[Decimal, Decimal] = (Decimal(0), Decimal(0))
+    running_cost: Decimal = Decimal(0)
+    per_thousand: Interval = field(default_factory=lambda: Interval(0, 0, 0))
+
+    def total(self, interval: Interval) -> Interval:
+        """An effect per decision as money over the treated decisions, after the cost of running."""
+        cost = float(self.running_cost)
+        return Interval(*(x * self.treated - cost for x in (interval.value, interval.low, interval.high)))
+
+
+def judge(pilot: Pilot, ledger: Ledger, now: int) -> Iterator[Judged]:
+    """Every decision, in order, with the outcome known at ``now`` (event time, microseconds): the latest correction
+    counts; where the manifest says what absence means, a decision older than the horizon is final without one."""
+    line, price = Line(pilot, {}), Pricer(pilot).price
+    outcomes = pilot.manifest.outcomes
+    horizon = outcomes.horizon if outcomes.horizon is not None else outcomes.delay
+    absent = None if outcomes.absent is None else float(outcomes.absent)
+    labels = _labels(ledger, now)
+    exact = _exact_fields(pilot)
+    decode = msgspec.json.Decoder(line.record).decode
+    for entry in ledger.scan(1, (DECISION,)):
+        record = decode(entry.content)
+        fields = exact(record.event)
+        time = int(line.columns.times([record.event])[0])
+        label, status = labels.get(record.seq), KNOWN
+        if label is None and absent is not None and time + horizon <= now:
+            label, status = absent, FINAL
+        if label is not None:
+            value = price(fields, label, record.action, record.quantity)
+            other = price(fields, label, record.otherwise, None) if record.otherwise != record.action else value
+            yield Judged(record, time, status, label, value, other, (value, value))
+            continue
+        both = [price(fields, x, record.action, record.quantity) for x in (0.0, 1.0)] \
+            if outcomes.type == "boolean" else [Decimal(0)]
+        yield Judged(record, time, PENDING, None, Decimal(0), Decimal(0), (min(both), max(both)))
+
+
+def value(pilot: Pilot, judged: Iterator[Judged], watch: Callable[[Judged], None] | None = None) -> Valuation:
+    """Sum up judged decisions; ``watch`` sees each of them on the way."""
+    objective = pilot.manifest.objective
+    out, groups = Valuation(objective.currency), Groups()
+    low, high = Decimal(0), Decimal(0)
+    entity = pilot.assigned_by
+    for item in judged:
+        out.decisions += 1
+        out.statuses[item.status] = out.statuses.get(item.status, 0) + 1
+        if watch is not None:
+            watch(item)
+        if item.status == PENDING:
+            low, high = low + item.bounds[0], high + item.bounds[1]
+            continue
+        held_out = item.record.arm == HOLDOUT
+        groups.add(held_out, str(getattr(item.record.event, entity)), float(item.value), float(item.otherwise))
+        if held_out:
+            out.realised_holdout += item.value
+        else:
+            out.realised += item.value
+    out.unknown = (low, high)
+    out.treated, out.holdout = decisions(groups.treated), decisions(groups.holdout)
+    out.effect, out.paired = per_decision(groups), against_baseline(groups)
+    out.running_cost = objective.budget.per_decision * out.treated
+    cost = float(objective.budget.per_decision)
+    out.per_thousand = Interval(*(1000 * (x - cost) for x in (out.effect.value, out.effect.low, out.effect.high)))
+    return out
+
+
+def _labels(ledger: Ledger, now: int) -> dict[int, float]:
+    labels: dict[int, float] = {}
+    for entry in ledger.scan(1, (OUTCOME,)):
+        outcome = msgspec.json.decode(entry.content, type=OutcomeRecord)
+        if outcome.known_at <= now:
+            labels[outcome.decision] = outcome.label
+    return labels
+
+
+def _exact_fields(pilot: Pilot) -> Callable[[Any], dict[str, Value]]:
+    spec = {name: s for name, s in pilot.manifest.events.fields.items() if s.type != "text"}
+    return lambda event: {name: _exact(getattr(event, name), s) for name, s in spec.items()}
+
+
+def _exact(value: Any, spec: FieldSpec) -> Value:
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    if spec.type == "decimal":
+        return Decimal(repr(value)).quantize(Decimal(1).scaleb(-(2 if spec.scale is None else spec.scale)))
+    return Decimal(repr(value))

@@ -1,0 +1,113 @@
+"""The whole way of a pilot in one go: data, training, decisions, outcomes, value, replay, report."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.replay import replay
+from flightworthy.delivery.evidence import Evidence, gather, summary
+from flightworthy.delivery.report.page import render
+from flightworthy.ground import figures
+from flightworthy.ground.clock import micros
+from flightworthy.ground.errors import DataError
+from flightworthy.integration.contract import Raw
+from flightworthy.integration.sources import Row
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.operation import learn, stream
+from flightworthy.operation.feed import Peek, merged
+
+Bar = Callable[..., AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a demonstration works on: a past to learn from, a stream to decide, and the moment of the report."""
+
+    past: Iterable[Any]
+    live: Iterable[Row]
+    live_outcomes: list[Raw]
+    trained_at: int | None
+    now: int | None
+    origin: str
+
+
+def simulated(pilot: Pilot, folder: Path, seed: int) -> Material:
+    """Data of the pilot's own simulator. Raises `DataError` when it has none."""
+    path = pilot.folder / "simulate.py"
+    if not path.is_file():
+        raise DataError("this pilot has no simulator", where=str(pilot.folder), expected="simulate.py with simulate()",
+                        next_step="give your own file: --data FILE")
+    spec = importlib.util.spec_from_file_location("flightworthy_simulator", path)
+    if spec is None or spec.loader is None:
+        raise DataError("cannot load the simulator", where=str(path))
+    module = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    made = module.simulate(folder, seed)
+    told = learn.outcomes_by_id(pilot, _lines(folder / made["history_outcomes"]))
+    past = learn.labelled(pilot, learn.open_source(str(folder / made["history"]), pilot).rows(), told)
+    return Material(past, learn.open_source(str(folder / made["live"]), pilot).rows(),
+                    _lines(folder / made["live_outcomes"]), _instant(made["trained_at"]), _instant(made["now"]),
+                    f"Simulated data (seed {seed}): no real person or company is in it.")
+
+
+def given(pilot: Pilot, data: str) -> Material:
+    """A user's own labelled file: its first half (by record) is the past, the second is decided."""
+    rows = list(learn.open_source(data, pilot).rows())
+    if not any(row.label is not None for row in rows):
+        raise DataError("the file has no labels to learn from", where=data,
+                        expected=f"a column {[pilot.manifest.outcomes.label, *pilot.manifest.outcomes.columns]}")
+    peek = Peek(pilot)
+    rows.sort(key=lambda row: peek.event(row.raw)[0] or -(2**62))
+    half = len(rows) // 2
+    start = peek.event(rows[half].raw)[0]
+    return Material(learn.labelled(pilot, rows[:half]), rows[half:], [], start, None, f"Data: {Path(data).name}.")
+
+
+def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
+    """Walk the whole line and write ``summary.json`` and ``report.html`` into ``out``."""
+    var = out / "var"
+    if var.exists():
+        shutil.rmtree(var)
+    with bar("training on the past"):
+        learned = learn.learn(pilot, material.past, var, material.trained_at)
+    engine = Engine.open(pilot, var)
+    newest = [material.now or 0]
+    with bar("deciding the stream") as advance:
+        items = merged(pilot, material.live, material.live_outcomes, material.now)
+        report = stream.run(engine, items, "live", watch=lambda r: advance(r.records))
+        newest[0] = material.now or engine.admission.watermark
+        memory = engine.state.report()
+        engine.close()
+    where = Rooms.of(pilot, var)
+    ledger = where.open_ledger(read_only=True)
+    with bar("replaying every decision"):
+        replayed = replay(pilot, ledger, where.models)
+    with bar("pricing", report.decisions) as advance:
+        trained = learned.trained
+        evidence = gather(pilot, ledger, newest[0], report, replayed, trained.metrics, trained.gain,
+                          trained.artifact.digest, memory, advance)
+    ledger.close()
+    with bar("drawing the report"):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.html").write_text(render(evidence, material.origin), encoding="utf-8")
+        figures.write(out / "summary.json", summary(evidence))
+    return evidence
+
+
+def _lines(path: Path) -> list[Raw]:
+    return [line for line in path.read_bytes().splitlines() if line.strip()]
+
+
+def _instant(text: str) -> int:
+    return micros(datetime.fromisoformat(text))

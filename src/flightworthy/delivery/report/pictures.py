@@ -1,0 +1,111 @@
+"""Pictures of a report, as SVG text that stands inside the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from flightworthy.delivery.evidence import Detection, Evidence
+from flightworthy.ground.clock import moment
+
+INK, MUTED, OURS, THEIRS, WARN = "#1c2733", "#6b7a89", "#0b7285", "#c2410c", "#e8b04b"
+
+
+def _figure(width: float = 7.2, height: float = 3.1) -> tuple[Any, Any]:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "flightworthy", "font.family": "sans-serif",
+                         "font.size": 10, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "xtick.color": MUTED,
+                         "ytick.color": MUTED, "axes.spines.top": False, "axes.spines.right": False})
+    figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
+    axes.grid(axis="y", color="#e4e9ee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    from matplotlib import pyplot
+
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
+    text = out.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1)
+
+
+def cumulative_value(evidence: Evidence) -> str:
+    """Value of the treated decisions day by day, and what the baseline would have made of the same ones."""
+    from matplotlib.ticker import FuncFormatter
+
+    figure, axes = _figure()
+    days: list[datetime] = [moment(day) for day, _, _ in evidence.daily]
+    ours = _running([a for _, a, _ in evidence.daily])
+    theirs = _running([b for _, _, b in evidence.daily])
+    x: Any = days
+    axes.plot(x, ours, color=OURS, linewidth=2.2, label="decided with the model")
+    axes.plot(x, theirs, color=THEIRS, linewidth=1.6, linestyle="--", label="baseline on the same decisions")
+    axes.fill_between(x, ours, theirs, color=OURS, alpha=0.12)
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    axes.set_ylabel(f"cumulative value, {evidence.valuation.currency}")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    axes.legend(frameon=False, loc="best")
+    figure.autofmt_xdate(rotation=0, ha="center")
+    return _svg(figure)
+
+
+def detection(found: Detection) -> str:
+    """Detection against false alarms, with both policies as points."""
+    figure, axes = _figure()
+    axes.plot([100 * x for x, _ in found.curve], [100 * y for _, y in found.curve], color=OURS, linewidth=2.2,
+              label="model, any threshold")
+    axes.scatter([100 * found.ours[0]], [100 * found.ours[1]], color=OURS, zorder=3, s=50, label="policy with the model")
+    axes.scatter([100 * found.baseline[0]], [100 * found.baseline[1]], color=THEIRS, zorder=3, s=50, marker="D",
+                 label="baseline policy")
+    axes.set_xlabel("false alarms, % of the genuine")
+    axes.set_ylabel("caught, % of the positive")
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.legend(frameon=False, loc="lower right")
+    return _svg(figure)
+
+
+def bars(names: Sequence[str], values: Sequence[float], unit: str, color: str = OURS) -> str:
+    """Horizontal bars, largest on top, each with its number."""
+    figure, axes = _figure(height=0.6 + 0.3 * max(1, len(names)))
+    axes.grid(visible=False)
+    spots = list(range(len(names)))[::-1]
+    axes.barh(spots, values, color=color, height=0.62)
+    axes.set_yticks(spots, names)
+    most = max(values, default=1.0) or 1.0
+    for spot, value in zip(spots, values, strict=True):
+        axes.text(value + most * 0.01, spot, f"{value:,.1f}" if value < 100 else f"{value:,.0f}", va="center",
+                  color=INK, fontsize=9)
+    axes.set_xlim(0, most * 1.12)
+    axes.set_xlabel(unit)
+    return _svg(figure)
+
+
+def scatter(points: Sequence[tuple[float, float]]) -> str:
+    """Truth against prediction."""
+    figure, axes = _figure(height=3.6)
+    axes.scatter([y for _, y in points], [x for x, _ in points], s=5, color=OURS, alpha=0.35, linewidths=0)
+    top = max((max(p) for p in points), default=1.0)
+    axes.plot([0, top], [0, top], color=MUTED, linewidth=0.8)
+    axes.set_xlabel("truth")
+    axes.set_ylabel("prediction")
+    return _svg(figure)
+
+
+def _running(values: Sequence[float]) -> list[float]:
+    out, total = [], 0.0
+    for value in values:
+        total += value
+        out.append(total)
+    return out
