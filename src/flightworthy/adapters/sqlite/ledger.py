@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
+from flightworthy.adapters.sqlite.segment import Segment, pack
 from flightworthy.governance.ledger import DECISION, Block, Entry, Quarantined
-from flightworthy.ground.canonical import digest
 from flightworthy.ground.errors import LedgerError
 
 SCHEMA_VERSION = 1
@@ -21,6 +19,7 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "wal_au
             "busy_timeout=5000", "trusted_schema=OFF")
 _AT_ONCE = 8000  # variables per statement, well below SQLite's limit of 32766
 _AT = "SELECT first, count, kinds, body, digests FROM segment "
+_RECENT = 16  # segments kept unpacked for single reads, a megabyte or two each
 _BUSY = ("locked", "busy", "interrupted", "full", "i/o")
 
 
@@ -42,7 +41,7 @@ class SqliteLedger:
         if version != SCHEMA_VERSION:
             raise LedgerError("this ledger was written by another version", where=str(path), found=version,
                               expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
-        self._segment: tuple[int, list[Entry]] = (0, [])
+        self._recent: dict[int, Segment] = {}
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -63,7 +62,7 @@ class SqliteLedger:
         if self._writer is None:
             raise LedgerError("this ledger was opened for reading only", where=str(self.path))
         with self._write_lock, _translated(str(self.path)):
-            body = _pack(block.entries) if block.entries else b""
+            body = pack(block.entries) if block.entries else b""
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 self._write(self._writer, block, body)
@@ -113,13 +112,15 @@ class SqliteLedger:
             return [self._entry(seq) for seq in seqs]
 
     def _entry(self, seq: int) -> Entry:
-        first, entries = self._segment
-        if not (first <= seq < first + len(entries)):
+        segment = next((s for s in self._recent.values() if s.first <= seq < s.first + s.count), None)
+        if segment is None:
             row = self._reader.execute(_AT + "WHERE first <= ? ORDER BY first DESC LIMIT 1", (seq,)).fetchone()
             if row is None or seq >= row[0] + row[1]:
                 raise LedgerError("no such entry", where=str(self.path), found=seq)
-            first, entries = self._segment = (row[0], _unpack(*row))
-        return entries[seq - first]
+            segment = self._recent[row[0]] = Segment(*row)
+            if len(self._recent) > _RECENT:
+                del self._recent[next(iter(self._recent))]
+        return segment.entry(seq)
 
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
         wanted, after = set(kinds), first
@@ -130,7 +131,7 @@ class SqliteLedger:
                 return
             after = row[0] + row[1]
             if not wanted or wanted & set(json.loads(row[2])):
-                yield from (e for e in _unpack(*row) if e.seq >= first and (not wanted or e.kind in wanted))
+                yield from Segment(*row).entries(first, wanted)
 
     def last(self) -> int:
         return int(self._one("SELECT last FROM head"))
@@ -164,27 +165,6 @@ class SqliteLedger:
 def _statements(script: str) -> list[str]:
     bare = "\n".join(line.split("--")[0] for line in script.splitlines())
     return [s for s in (part.strip() for part in bare.split(";")) if s]
-
-
-def _pack(entries: Sequence[Entry]) -> bytes:
-    index = json.dumps([[e.kind, e.key, len(e.content)] for e in entries], separators=(",", ":"))
-    return zstandard.ZstdCompressor(level=1).compress(b"".join([index.encode(), b"\n", *(e.content for e in entries)]))
-
-
-def _unpack(first: int, count: int, kinds: str, body: bytes, digests: bytes) -> list[Entry]:
-    plain = zstandard.ZstdDecompressor().decompress(body)
-    at = plain.index(b"\n") + 1
-    out = []
-    for i, (kind, key, length) in enumerate(json.loads(plain[: at - 1])):
-        content = plain[at : at + length]
-        stored = digests[32 * i : 32 * i + 32]
-        if digest(content) != stored:
-            raise LedgerError("an entry does not match its digest: the ledger was altered or the disk is failing",
-                              where=f"entry {first + i}", found=digest(content).hex(), expected=stored.hex(),
-                              next_step="restore from a backup and compare")
-        out.append(Entry(first + i, kind, key, content, stored))
-        at += length
-    return out
 
 
 @contextlib.contextmanager
