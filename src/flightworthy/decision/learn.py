@@ -55,8 +55,9 @@ def read_history(line: Line, past: Iterable[Labelled]) -> History:
     order = np.argsort(times, kind="stable")
     events = [events[i] for i in order.tolist()]
     times, labels, known = times[order], labels[order], known[order]
-    frame = line.features(line.state(), *_rows(line, events, times, labels, known))
-    return History(frame, labels, times, known, events, refused)
+    history = History(np.zeros((0, 0)), labels, times, known, events, refused)
+    history.frame = line.features(line.state(), *ordered(line, history))
+    return history
 
 
 def table_of(pilot: Pilot, line: Line, history: History, now: int, since: int | None = None) -> Table:
@@ -103,8 +104,10 @@ def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints
     return ([events[i] for i in keep], np.array(labels, np.float64)[keep], np.array(known, np.int64)[keep], refused)
 
 
-def _rows(line: Line, events: list[Any], times: Ints, labels: Floats, known: Ints) -> tuple[Ints, list[Any], Ints, Floats]:
-    """Events and outcomes merged by the time they take effect, outcomes first."""
+def ordered(line: Line, past: History) -> tuple[Ints, list[Any], Ints, Floats]:
+    """Kinds, events, numbers and labels of the rows a history makes: events and outcomes merged by the time they take
+    effect, outcomes first."""
+    events, times, labels, known = past.events, past.times, past.labels, past.known
     told = np.flatnonzero(~np.isnan(labels) & ~(labels == line.no_label))
     n = len(events)
     kinds = np.r_[np.zeros(n, np.int64), np.ones(len(told), np.int64)]

@@ -1,0 +1,66 @@
+"""Shared material: the starter pilot with simulated data, trained once for the whole run."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flightworthy.decision.engine import Engine
+from flightworthy.manifest.load import load
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.operation import learn
+
+PILOTS = Path(__file__).parent.parent / "src" / "flightworthy" / "pilots"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A pilot with data files and a trained model in ``var``."""
+
+    pilot: Pilot
+    data: Path
+    var: Path
+    made: dict[str, Any]
+
+    def lines(self, name: str, count: int | None = None) -> list[bytes]:
+        """Records of one of the simulated files."""
+        return (self.data / self.made[name]).read_bytes().splitlines()[:count]
+
+
+@pytest.fixture(scope="session")
+def starter_trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The starter pilot, trained on a small simulated history."""
+    folder = tmp_path_factory.mktemp("starter")
+    spec = importlib.util.spec_from_file_location("starter_simulator", PILOTS / "starter" / "simulate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = module.simulate(folder, 3, 5000, 200)
+    pilot = load(PILOTS / "starter")
+    told = learn.outcomes_by_id(pilot, (folder / made["history_outcomes"]).read_bytes().splitlines())
+    rows = learn.open_source(str(folder / made["history"]), pilot).rows()
+    learn.learn(pilot, learn.labelled(pilot, rows, told), folder / "var")
+    return Trained(pilot, folder, folder / "var", made)
+
+
+@pytest.fixture
+def open_engine(starter_trained: Trained, tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    """Opens engines over a copy of the trained pilot's rooms; the same folder every time within a test."""
+    var = tmp_path / "var"
+    shutil.copytree(starter_trained.var, var)
+    opened: list[Engine] = []
+
+    def open_(**options: Any) -> Engine:
+        engine = Engine.open(options.pop("pilot", starter_trained.pilot), var, **options)
+        opened.append(engine)
+        return engine
+
+    yield open_
+    for engine in opened:
+        engine.ledger.close()
