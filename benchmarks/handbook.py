@@ -99,14 +99,15 @@ def own(pilot: Any, line: Line, past: learn.History) -> dict[str, float]:
 
 def parity(line: Line, past: learn.History, seed: int = 1) -> int:
     """Feature values that differ in any bit between one replay, random batches and single events, on the whole file."""
-    kinds, events, seqs, labels = learn.ordered(line, past)
+    given = learn.ordered(line, past)
+    kinds = given.kinds
     rng = np.random.default_rng(seed)
     n = len(kinds)
     cuts = np.unique(np.r_[0, np.cumsum(rng.geometric(1 / 200, n // 50)), n])
     wrong = 0
     for edges in (cuts[cuts <= n], np.arange(n + 1)):
         state = line.state()
-        whole = _rows(line, state, kinds, events, seqs, labels)
+        whole = _rows(line, state, given)
         found = np.concatenate([state.apply(_part(whole, a, b)) for a, b in pairwise(edges.tolist())])[kinds == 0]
         width = found.shape[1]
         start = line.frames.features.start
@@ -114,10 +115,11 @@ def parity(line: Line, past: learn.History, seed: int = 1) -> int:
     return wrong
 
 
-def _rows(line: Line, state: Any, kinds: Any, events: Any, seqs: Any, labels: Any) -> Rows:
-    times = line.columns.times(events)
-    numbers = line.columns.numbers(events, times)
-    return Rows(kinds, times, seqs, labels, line.columns.kept(events, numbers, state), line.columns.keys(events, state))
+def _rows(line: Line, state: Any, given: Any) -> Rows:
+    times = line.columns.times(given.events)
+    numbers = line.columns.numbers(given.events, times)
+    return Rows(given.kinds, times, given.seqs, given.labels, line.columns.kept(given.events, numbers, state),
+                line.columns.keys(given.events, state))
 
 
 def _part(rows: Rows, a: int, b: int) -> Rows:

@@ -30,28 +30,33 @@ class Admission:
 
     def admit(self, arrivals: Arrivals) -> Work:
         """Read, check and number every record. Each gets a result: pending, an outcome, or a rejection."""
-        work = Work(arrivals, [None] * len(arrivals.raws), first_seq=self.next_seq)
+        work = Work(arrivals, [None] * len(arrivals.raws))
         kinds = arrivals.kinds
-        events: list[tuple[int, Any]] = []
+        at: list[int] = []
+        events: list[Any] = []
         truths: list[tuple[int, Outcome]] = []
         read, read_outcome = self.line.contract.read, self.outcomes.read
-        for i, raw in enumerate(arrivals.raws):
+        table = self.line.contract.read_table(arrivals.raws) if kinds is None else None
+        if table is not None:
+            at, events = list(range(len(table))), table
+        for i, raw in enumerate(arrivals.raws if table is None else ()):
             try:
                 if kinds is None or kinds[i] == EVENT:
-                    events.append((i, read(raw)))
+                    events.append(read(raw))
+                    at.append(i)
                 else:
                     truths.append((i, read_outcome(raw)))
             except RejectionError as error:
                 self._reject(work, i, error.rejection)
-        known = self._known(events, truths)
-        times = self._check(work, events)
-        self._number(work, events, times, truths, known)
+        self._check(work, at, events)
+        ids = list(map(self.line.contract.event_id, events))
+        self._number(work, at, events, ids, truths, self._known(ids, truths))
         return work
 
     def release(self, work: Work) -> None:
         """Forget what is now durable: from here on the ledger answers for it."""
         for pending in work.pending:
-            self.in_flight.pop(pending.record.id, None)
+            self.in_flight.pop(pending.id, None)
 
     def quarantined(self, arrivals: Arrivals, index: int, rejection: Rejection) -> Quarantined:
         """The quarantine row of a record."""
@@ -62,13 +67,12 @@ class Admission:
         work.results[index] = rejection
         work.quarantined.append(self.quarantined(work.arrivals, index, rejection))
 
-    def _known(self, events: list[tuple[int, Any]], truths: list[tuple[int, Outcome]]) -> dict[str, Pending | int]:
+    def _known(self, names: list[str], truths: list[tuple[int, Outcome]]) -> dict[str, Pending | int]:
         """Earlier decisions for these ids: in flight, or the number of their ledger entry.
 
         What is in flight is noted before the ledger is asked: it may be committed and released in between.
         """
-        event_id = self.line.contract.event_id
-        ids = [event_id(event) for _, event in events] + [truth.event_id for _, truth in truths]
+        ids = names + [truth.event_id for _, truth in truths]
         known: dict[str, Pending | int] = {}
         if self.in_flight:
             known.update((name, flying) for name in ids if (flying := self.in_flight.get(name)) is not None)
@@ -81,56 +85,58 @@ class Admission:
             return self.in_flight.get(name)  # from this very batch
         return found if isinstance(found, Pending) else self._stored(found)
 
-    def _check(self, work: Work, events: list[tuple[int, Any]]) -> list[int]:
-        """Reject what only numbers can tell; event times of all events."""
+    def _check(self, work: Work, at: list[int], events: list[Any]) -> None:
+        """Turn all events into numbers; reject what only numbers can tell."""
         if not events:
-            return []
-        columns, bare = self.line.columns, [event for _, event in events]
-        times = columns.times(bare)
-        arrived = np.full(len(bare), work.arrivals.arrived, np.int64)
-        for row, rejection in columns.suspicious(columns.numbers(bare, times), times, arrived).items():
-            self._reject(work, events[row][0], rejection)
-        moments: list[int] = times.tolist()
-        return moments
+            return
+        columns = self.line.columns
+        work.times = columns.times(events)
+        work.numbers = columns.numbers(events, work.times)
+        arrived = np.full(len(events), work.arrivals.arrived, np.int64)
+        for row, rejection in columns.suspicious(work.numbers, work.times, arrived).items():
+            self._reject(work, at[row], rejection)
 
-    def _number(self, work: Work, events: list[tuple[int, Any]], times: list[int],
+    def _number(self, work: Work, at: list[int], events: list[Any], ids: list[str],
                 truths: list[tuple[int, Outcome]], known: dict[str, Pending | int]) -> None:
         """Walk in order of arrival; give numbers to new events and to outcomes."""
-        steps: list[tuple[int, Any, int | None]] = [(i, e, t) for (i, e), t in zip(events, times, strict=True)]
-        if truths:
-            steps = sorted(steps + [(i, truth, None) for i, truth in truths], key=lambda step: step[0])
         kinds: list[int] = []
-        for i, item, time in steps:
-            if work.results[i] is not None:
-                continue
-            if time is None:
-                self._outcome(work, i, item, known, kinds)
-            else:
-                self._event(work, i, item, time, known, kinds)
-        work.kinds = np.array(kinds, np.int64)
+        kept: list[int] = []
+        waiting = iter([*truths, (len(work.results), None)])
+        place, truth = next(waiting)
+        for row, (i, event, name, time) in enumerate(zip(at, events, ids, work.times.tolist(), strict=True)):
+            while place < i and truth is not None:
+                self._outcome(work, place, truth, known, kinds)
+                place, truth = next(waiting)
+            if work.results[i] is None and self._event(work, i, event, name, time, known):
+                kinds.append(EVENT)
+                kept.append(row)
+        while truth is not None:
+            self._outcome(work, place, truth, known, kinds)
+            place, truth = next(waiting)
+        work.kinds, work.kept = np.array(kinds, np.int64), np.array(kept, np.int64)
 
-    def _event(self, work: Work, i: int, event: Any, time: int, known: dict[str, Pending | int], kinds: list[int]) -> None:
-        name = self.line.contract.event_id(event)
-        earlier = self._earlier(name, known)
+    def _event(self, work: Work, i: int, event: Any, name: str, time: int, known: dict[str, Pending | int]) -> bool:
+        """Whether the event is new and in time; then it has its number."""
+        earlier = self._earlier(name, known) if known or name in self.in_flight else None
         if earlier is not None:
             work.results[i] = earlier
             if earlier.event != event:
                 conflict = Rejection("id_conflict", self.line.contract.id_field,
                                      "another event with this id was decided; its decision is the answer")
                 work.quarantined.append(self.quarantined(work.arrivals, i, conflict))
-            return
+            return False
         if time < self.watermark - self.lateness:
             behind = say((self.watermark - time) // 1_000_000 * 1_000_000)
             self._reject(work, i, Rejection("late", self.line.contract.time_field,
                                             f"{behind} behind the newest event; at most {say(self.lateness)} is allowed"))
-            return
+            return False
         self.watermark = max(self.watermark, time)
-        pending = Pending(self.next_seq, event)
+        pending = Pending(self.next_seq, event, time, name)
         self.next_seq += 1
         self.in_flight[name] = pending
         work.results[i] = pending
         work.pending.append(pending)
-        kinds.append(EVENT)
+        return True
 
     def _outcome(self, work: Work, i: int, truth: Outcome, known: dict[str, Pending | int], kinds: list[int]) -> None:
         name = truth.event_id
@@ -151,7 +157,7 @@ class Admission:
         except msgspec.MsgspecError as error:
             raise LedgerError("a stored decision does not fit today's contract", where=f"entry {seq}",
                               found=str(error), next_step="use the manifest it was decided with") from error
-        pending = Pending(seq, record.event)
+        pending = Pending(seq, record.event, int(self.line.columns.times([record.event])[0]), record.id)
         pending.record = record
         return pending
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flightworthy.decision.admission import Admission
-from flightworthy.decision.line import Line, Moments, entry_of, outcome_record
+from flightworthy.decision.line import FeatureRows, Line, Moments, entries_of, outcome_record
 from flightworthy.decision.recovery import advance_from_ledger
 from flightworthy.decision.work import OUTCOME, Arrivals, Pending, Result, Work
 from flightworthy.governance.ledger import Block, Ledger
@@ -95,8 +95,7 @@ class Engine:
         """Admit and compute features; changes the feature state, nothing durable yet."""
         started = self.clock.tick()
         work = self.admission.admit(arrivals)
-        events, seqs, labels = self._rows(work)
-        work.frame = self.line.features(self.state, work.kinds, events, seqs, labels)
+        work.frame = self.line.features(self.state, self._rows(work))
         work.arms = self.line.route([p.event for p in work.pending])
         waited = started - arrivals.received_tick if arrivals.received_tick else 0
         work.clocks[:2] = [waited // 1000, (self.clock.tick() - started) // 1000]
@@ -121,7 +120,7 @@ class Engine:
             truths = [outcome_record(seq, o.event_id, p.seq, o.label, o.known_at, arrivals.arrived)
                       for seq, o, p in work.outcomes]
             records = sorted([*records, *truths], key=lambda record: record.seq)
-        work.entries = [entry_of(record) for record in records]
+        work.entries = entries_of(records)
 
     def commit(self, work: Work, progress: dict[str, int] | None = None) -> None:
         """Make the batch durable. Raises `LedgerError`; then `recover` before going on."""
@@ -166,16 +165,25 @@ class Engine:
         self.save()
         self.ledger.close()
 
-    def _rows(self, work: Work) -> tuple[list[Any], Any, Any]:
-        """Events of all rows (an outcome's is the one it belongs to), their numbers, and labels."""
+    def _rows(self, work: Work) -> FeatureRows:
+        """Rows of all that was admitted, in order; an outcome's event is the one it belongs to."""
+        everything = len(work.kept) == len(work.times)
+        times = work.times if everything else work.times[work.kept]
+        numbers = work.numbers if everything else {name: v[work.kept] for name, v in work.numbers.items()}
+        pending, no_label = work.pending, self.line.no_label
+        seqs, labels = [p.seq for p in pending], [no_label] * len(pending)
         if not work.outcomes:
-            seqs = np.arange(work.first_seq, work.first_seq + len(work.pending), dtype=np.int64)
-            return [p.event for p in work.pending], seqs, np.full(len(work.pending), self.line.no_label)
-        rows = [(p.seq, p.event, p.seq, self.line.no_label) for p in work.pending]
-        rows += [(seq, p.event, p.seq, outcome.label) for seq, outcome, p in work.outcomes]
-        rows.sort(key=lambda row: row[0])
-        return ([row[1] for row in rows], np.array([row[2] for row in rows], np.int64),
-                np.array([row[3] for row in rows], np.float64))
+            return FeatureRows(work.kinds, [p.event for p in pending], np.array(seqs, np.int64), np.array(labels),
+                               times, numbers)
+        about = [p for _, _, p in work.outcomes]
+        order = np.argsort([*seqs, *(seq for seq, _, _ in work.outcomes)], kind="stable")
+        events = [p.event for p in (*pending, *about)]
+        nothing = np.zeros(len(about))
+        return FeatureRows(
+            work.kinds, [events[i] for i in order.tolist()], np.array([*seqs, *(p.seq for p in about)], np.int64)[order],
+            np.array([*labels, *(outcome.label for _, outcome, _ in work.outcomes)], np.float64)[order],
+            np.r_[times, np.array([p.time for p in about], np.int64)][order],
+            {name: np.r_[values, nothing][order] for name, values in numbers.items()} if len(pending) else None)
 
 
 def load_models(pilot: Pilot, folder: Path) -> dict[str, LoadedModel]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flightworthy.decision.line import Line
+from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.ground.errors import DataError
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
 from flightworthy.manifest.expressions.machine import Programs
@@ -56,7 +56,7 @@ def read_history(line: Line, past: Iterable[Labelled]) -> History:
     events = [events[i] for i in order.tolist()]
     times, labels, known = times[order], labels[order], known[order]
     history = History(np.zeros((0, 0)), labels, times, known, events, refused)
-    history.frame = line.features(line.state(), *ordered(line, history))
+    history.frame = line.features(line.state(), ordered(line, history))
     return history
 
 
@@ -104,8 +104,8 @@ def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints
     return ([events[i] for i in keep], np.array(labels, np.float64)[keep], np.array(known, np.int64)[keep], refused)
 
 
-def ordered(line: Line, past: History) -> tuple[Ints, list[Any], Ints, Floats]:
-    """Kinds, events, numbers and labels of the rows a history makes: events and outcomes merged by the time they take
+def ordered(line: Line, past: History) -> FeatureRows:
+    """The rows a history makes: events and outcomes merged by the time they take
     effect, outcomes first."""
     events, times, labels, known = past.events, past.times, past.labels, past.known
     told = np.flatnonzero(~np.isnan(labels) & ~(labels == line.no_label))
@@ -115,7 +115,7 @@ def ordered(line: Line, past: History) -> tuple[Ints, list[Any], Ints, Floats]:
     order = np.lexsort((origin, -kinds, np.r_[times, known[told]]))
     values = np.r_[np.full(n, line.no_label), labels[told]]
     origin = origin[order]
-    return kinds[order], [events[i] for i in origin.tolist()], origin, values[order]
+    return FeatureRows(kinds[order], [events[i] for i in origin.tolist()], origin, values[order])
 
 
 def _target(pilot: Pilot, labels: Floats) -> Floats:

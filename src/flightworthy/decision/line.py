@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -20,7 +21,6 @@ from flightworthy.decision.record import VERSION, OutcomeRecord, decision_type
 from flightworthy.decision.route import HOLDOUT, Router
 from flightworthy.governance.ledger import DECISION, OUTCOME, Entry
 from flightworthy.governance.reasons import Reason, Reasons
-from flightworthy.ground.canonical import digest
 from flightworthy.ground.errors import ModelError
 from flightworthy.integration.batch import Columns, Frames
 from flightworthy.integration.contract import Contract
@@ -42,6 +42,19 @@ class Moments:
     arrived: Sequence[int]
     decided: Sequence[int]
     clocks: Sequence[list[int]]
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Rows for the feature state, in order: kinds (n); events (for an outcome, the one it belongs to); the event's
+    number (n); label (n): of an outcome, or "none yet". Times and numbers of the events are computed when not given."""
+
+    kinds: Ints
+    events: Sequence[Any]
+    seqs: Ints
+    labels: Floats
+    times: Ints | None = None
+    numbers: dict[str, Floats] | None = None
 
 
 class Line:
@@ -89,14 +102,13 @@ class Line:
         return FeatureState(self.plans)
 
     # -- stages -------------------------------------------------------------------------------------------------
-    def features(self, state: FeatureState, kinds: Ints, events: Sequence[Any], seqs: Ints, labels: Floats) -> Floats:
-        """Advance the state by rows (for an outcome row: the event it belongs to, and that event's number); the
-        frame of the event rows."""
-        times = self.columns.times(events)
-        numbers = self.columns.numbers(events, times)
-        rows = Rows(kinds, times, seqs, labels, self.columns.kept(events, numbers, state),
-                    self.columns.keys(events, state))
-        aggregates = state.apply(rows)
+    def features(self, state: FeatureState, rows: FeatureRows) -> Floats:
+        """Advance the state by rows; the frame of the event rows."""
+        kinds, events = rows.kinds, rows.events
+        times = self.columns.times(events) if rows.times is None else rows.times
+        numbers = self.columns.numbers(events, times) if rows.numbers is None else rows.numbers
+        aggregates = state.apply(Rows(kinds, times, rows.seqs, rows.labels, self.columns.kept(events, numbers, state),
+                                      self.columns.keys(events, state)))
         if kinds.any():
             asked = kinds == 0
             aggregates = aggregates[asked]
@@ -106,7 +118,7 @@ class Line:
     def route(self, events: Sequence[Any]) -> list[str]:
         """The arm of each event."""
         name, arm = self.pilot.assigned_by, self.router.arm
-        return [arm(str(getattr(event, name))) for event in events]
+        return [arm(getattr(event, name)) for event in events]
 
     def inputs(self, frame: Floats) -> Floats:
         """What the model sees of a frame."""
@@ -171,10 +183,11 @@ class Line:
         return Policy(rules, texts, self.frames.index, self.frames.scratch)
 
 
-def entry_of(record: Any) -> Entry:
-    """The ledger entry of a decision or outcome record: its canonical bytes and their digest."""
-    content = _ENCODER.encode(record)
-    return Entry(record.seq, record.kind, record.id, content, digest(content))
+def entries_of(records: Sequence[Any]) -> list[Entry]:
+    """The ledger entries of decision and outcome records: their canonical bytes with SHA-256."""
+    contents = _ENCODER.encode_lines(records).split(b"\n")  # a record holds no bare newline; one call for all
+    return [Entry(r.seq, r.kind, r.id, content, sha256(content).digest())
+            for r, content in zip(records, contents, strict=False)]
 
 
 def outcome_record(seq: int, event_id: str, decision: int, label: float, known_at: int | None,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from flightworthy.decision.line import Line
+from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.decision.record import OutcomeRecord
 from flightworthy.governance.ledger import DECISION, OUTCOME, Entry, Ledger
 from flightworthy.integration.features.state import FeatureState
@@ -57,8 +57,8 @@ def stretches(line: Line, ledger: Ledger, first: int = 1) -> Iterator[Stretch]:
 
 def features_of(line: Line, state: FeatureState, stretch: Stretch) -> Any:
     """Advance a state by a stretch; the frame of its decisions."""
-    return line.features(state, np.array(stretch.kinds, np.int64), stretch.events, np.array(stretch.seqs, np.int64),
-                         np.array(stretch.labels, np.float64))
+    return line.features(state, FeatureRows(np.array(stretch.kinds, np.int64), stretch.events,
+                                            np.array(stretch.seqs, np.int64), np.array(stretch.labels, np.float64)))
 
 
 def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flightworthy.decision.fallback import CHAMPION, PREVIOUS
-from flightworthy.decision.line import Line, Moments, entry_of
+from flightworthy.decision.line import Line, Moments, entries_of
 from flightworthy.decision.recovery import Stretch, features_of, stretches
 from flightworthy.governance.ledger import Ledger
 from flightworthy.manifest.pilot import Pilot
@@ -65,12 +65,12 @@ def _compare(line: Line, stretch: Stretch, frame: Any, rows: list[int], report: 
     moments = Moments([r.arrived for r in records], [r.decided for r in records], [r.clocks for r in records])
     again = line.decide([r.event for r in records], [r.seq for r in records], frame,
                         line.route([r.event for r in records]), outputs, [r.path for r in records], moments)
-    for row, old, new in zip(rows, records, again, strict=True):
+    for row, old, new, entry in zip(rows, records, again, entries_of(again), strict=True):
         if old.pilot != line.pilot.digest:
             report.other_manifest += 1
             continue
         report.decisions += 1
-        if entry_of(new).content != stretch.entries[row].content:
+        if entry.content != stretch.entries[row].content:
             report.mismatches += 1
             if len(report.differences) < SHOWN:
                 report.differences.append({"seq": old.seq, "id": old.id, "members": _differing(old, new)})

@@ -25,8 +25,8 @@ class Router:
         mixed = blake2b(entity.encode(), digest_size=8, key=self._salt).digest()
         return (int.from_bytes(mixed, "big") >> 11) / (1 << 53)
 
-    def _arm(self, entity: str) -> str:
-        return HOLDOUT if self.draw(entity) < self.holdout else TREATED
+    def _arm(self, entity: str | int) -> str:
+        return HOLDOUT if self.draw(str(entity)) < self.holdout else TREATED
 
     def propensity(self, arm: str) -> float:
         """Probability with which an arm is drawn."""

@@ -35,10 +35,10 @@ class Arrivals:
 class Pending:
     """An admitted event on its way to the ledger; its record is set when it is decided."""
 
-    __slots__ = ("event", "record", "seq")
+    __slots__ = ("event", "id", "record", "seq", "time")
 
-    def __init__(self, seq: int, event: Any) -> None:
-        self.seq, self.event, self.record = seq, event, None
+    def __init__(self, seq: int, event: Any, time: int, name: str) -> None:
+        self.seq, self.event, self.time, self.id, self.record = seq, event, time, name, None
 
 
 @dataclass
@@ -50,7 +50,9 @@ class Work:
     pending: list[Pending] = field(default_factory=list)
     outcomes: list[tuple[int, Outcome, Pending]] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
-    first_seq: int = 0
+    kept: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # of all events read, those admitted
+    times: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # of all events read, microseconds
+    numbers: dict[str, Floats] = field(default_factory=dict)  # of all events read, field by field
     kinds: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     frame: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     arms: list[str] = field(default_factory=list)

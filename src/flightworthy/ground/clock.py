@@ -17,6 +17,7 @@ _UNITS = {"us": 1, "ms": 1_000, "s": SECOND, "m": 60 * SECOND, "min": 60 * SECON
 _WORDS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w"}
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -86,8 +87,7 @@ def say(micros: int) -> str:
 
 def micros(moment: datetime) -> int:
     """Exact microseconds of an aware instant; a naive one is read as UTC."""
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - EPOCH) // _MICROSECOND
+    return (moment - (_NAIVE_EPOCH if moment.tzinfo is None else EPOCH)) // _MICROSECOND
 
 
 def moment(instant: int) -> datetime:

@@ -144,8 +144,6 @@ def _times(values: list[Any], spec: FieldSpec) -> Ints:
     if spec.unit is not None:
         start = instant(spec.origin) if spec.origin else 0
         return np.array([start + v * spec.unit for v in values], np.int64)
-    if all(v.tzinfo is None for v in values):
-        return np.array(values, "datetime64[us]").astype(np.int64)
     return np.array([micros(v) for v in values], np.int64)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -61,6 +61,7 @@ class Contract:
         self.event = msgspec.defstruct("Event", members, frozen=True, gc=False,
                                        forbid_unknown_fields=self._strict)
         self._decoder = msgspec.json.Decoder(self.event)
+        self._events = list[self.event]  # type: ignore[name-defined]
         self._decimals = [name for name, spec in events.fields.items() if spec.type == "decimal"]
         self._required = sum(not spec.nullable for spec in events.fields.values())
         self._all = len(events.fields)
@@ -81,6 +82,14 @@ class Contract:
         if members != self._all and not (self._required <= members < self._all and self._strict_count(raw) == members):
             self._no_duplicates(raw)
         return event
+
+    def read_table(self, rows: Sequence[Raw]) -> list[Any] | None:
+        """The events of rows of a table in one go, or None when one of them does not fit (or is not such a row)."""
+        try:
+            events: list[Any] = msgspec.convert(rows, self._events, strict=False)
+        except msgspec.ValidationError:
+            return None
+        return events
 
     def event_id(self, event: Any) -> str:
         """The id as text."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flightworthy.integration.contract import Raw
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One record as it arrived; with its label where the same row holds it (history files). ``known_at`` in
     microseconds."""
 

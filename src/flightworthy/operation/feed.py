@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from flightworthy.decision.work import EVENT, OUTCOME
 from flightworthy.ground.clock import iso, micros
@@ -19,16 +20,16 @@ from flightworthy.manifest.check import instant
 from flightworthy.manifest.pilot import Pilot
 
 
-_LOOK_AHEAD = 8
+_LOOK_AHEAD, _CHUNK = 8, 1024
+UNREADABLE = -(2**62)
+Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Item:
-    """One arrival. ``due`` is its place in time (microseconds)."""
+class Item(NamedTuple):
+    """One arrival: an event or an outcome."""
 
     kind: int
     raw: Raw
-    due: int
 
 
 class Peek:
@@ -51,6 +52,10 @@ class Peek:
                 return None, None
             return self._moment(getattr(found, self._time)), getattr(found, self._id)
         return self._moment(raw.get(self._time)), raw.get(self._id)
+
+    def times(self, raws: Sequence[Raw]) -> Ints:
+        """Event times (n) in microseconds, `UNREADABLE` where there is none."""
+        return np.array([UNREADABLE if (t := self.event(raw)[0]) is None else t for raw in raws], np.int64)
 
     def _moment(self, value: Any) -> int | None:
         if isinstance(value, datetime):
@@ -78,34 +83,36 @@ def merged(pilot: Pilot, rows: Iterable[Row], outcomes: Iterable[Raw] = (), unti
     for raw in outcomes:
         waiting.append((_known_at(raw), len(waiting), raw))
     heapq.heapify(waiting)
-    order, now = len(waiting), -(2**62)
-    for row, time, event_id, floor in _ahead(rows, peek):
-        now = max(now, floor)
+    order = len(waiting)
+    for row, time, now in _timed(rows, peek):
         while waiting and waiting[0][0] <= now:
-            due, _, raw = heapq.heappop(waiting)
-            yield Item(OUTCOME, raw, due)
-        yield Item(EVENT, row.raw, now)
-        if row.label is not None and row.label != absent and time is not None:
+            yield Item(OUTCOME, heapq.heappop(waiting)[2])
+        yield Item(EVENT, row.raw)
+        if row.label is not None and row.label != absent and time != UNREADABLE:
             due = row.known_at if row.known_at is not None else time + spec.delay
-            record = {pilot.manifest.events.id: event_id, spec.label: truth(row.label), "known_at": iso(due)}
+            record = {pilot.manifest.events.id: peek.event(row.raw)[1], spec.label: truth(row.label), "known_at": iso(due)}
             heapq.heappush(waiting, (due, order, msgspec.json.encode(record)))
             order += 1
     while waiting and until is not None and waiting[0][0] <= until:
-        due, _, raw = heapq.heappop(waiting)
-        yield Item(OUTCOME, raw, due)
+        yield Item(OUTCOME, heapq.heappop(waiting)[2])
 
 
-def _ahead(rows: Iterable[Row], peek: Peek) -> Iterator[tuple[Row, int | None, Any, int]]:
-    """Rows with their time, id, and the least time among them and the next few."""
-    window: deque[tuple[Row, int | None, Any]] = deque()
-    source = iter(rows)
-    while True:
-        while len(window) <= _LOOK_AHEAD and (row := next(source, None)) is not None:
-            window.append((row, *peek.event(row.raw)))
-        if not window:
-            return
-        known = [time for _, time, _ in window if time is not None]
-        yield (*window.popleft(), min(known, default=-(2**62)))
+def _timed(rows: Iterable[Row], peek: Peek) -> Iterator[tuple[Row, int, int]]:
+    """Rows with their event time, and how far time had moved: never past all of the next few events."""
+    source, now = iter(rows), UNREADABLE
+    chunk = list(islice(source, _CHUNK))
+    while chunk:
+        following = list(islice(source, _CHUNK))
+        times = peek.times([row.raw for row in chunk])
+        known = np.r_[times, peek.times([row.raw for row in following[:_LOOK_AHEAD]])]
+        known = np.where(known == UNREADABLE, np.iinfo(np.int64).max, known)
+        padded = np.r_[known, np.full(_LOOK_AHEAD, np.iinfo(np.int64).max)]
+        least = np.lib.stride_tricks.sliding_window_view(padded, _LOOK_AHEAD + 1).min(axis=1)[: len(chunk)]
+        least[least == np.iinfo(np.int64).max] = UNREADABLE
+        moved = np.maximum.accumulate(np.r_[now, least])[1:]
+        now = int(moved[-1])
+        yield from zip(chunk, times.tolist(), moved.tolist(), strict=True)
+        chunk = following
 
 
 def _known_at(raw: Raw) -> int:
@@ -113,4 +120,4 @@ def _known_at(raw: Raw) -> int:
         value = msgspec.json.decode(raw)["known_at"] if isinstance(raw, bytes) else raw["known_at"]
         return micros(value if isinstance(value, datetime) else datetime.fromisoformat(value))
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
-        return -(2**62)  # let admission judge it at once
+        return UNREADABLE  # let admission judge it at once

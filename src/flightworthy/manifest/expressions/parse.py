@@ -23,7 +23,7 @@ from flightworthy.manifest.expressions.tree import (
 )
 
 Scope = Mapping[str, Type]
-MAX_LENGTH, MAX_DEPTH = 2000, 12
+MAX_LENGTH, MAX_DEPTH = 4000, 40
 
 # name: (argument types, result); "same" = all arguments and the result share one type.
 FUNCTIONS: dict[str, tuple[tuple[Type | str, ...], Type | str]] = {
