@@ -129,7 +129,7 @@ def _part(rows: Rows, a: int, b: int) -> Rows:
 
 def oracle(pilot: Any, past: learn.History, seed: int = 2) -> tuple[int, int]:
     """Counts, sums of money and rates of sampled cards and terminals against SQL; exact equality."""
-    day, card, y = columns(past)
+    _, card, y = columns(past)
     terminal = np.array([event.terminal_id for event in past.events])
     cents = np.array([round(event.amount * 100) for event in past.events])
     rng = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ latest outcome that arrived before p, else what absence means. Nothing here is s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,4 +80,4 @@ def _type(array: Any) -> str:
 
 
 def _plain(array: Any) -> list[Any]:
-    return [None if isinstance(v, float) and v != v else v for v in array.tolist()]
+    return [None if isinstance(v, float) and math.isnan(v) else v for v in array.tolist()]

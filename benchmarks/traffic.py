@@ -24,6 +24,7 @@ def write(path: Path, events: int, cards: int = 5000, terminals: int = 10000, da
     db = duckdb.connect()
     parts = ", ".join(f"unnest(${name}) AS {name}" for name in columns)
     db.execute(f"CREATE TABLE t AS SELECT {parts}", {name: values.tolist() for name, values in columns.items()})
-    db.execute("COPY (SELECT transaction_id::VARCHAR AS transaction_id, make_timestamp(1767225600000000 + seconds::BIGINT * 1000000) AS "
+    db.execute("COPY (SELECT transaction_id::VARCHAR AS transaction_id, "
+               "make_timestamp(1767225600000000 + seconds::BIGINT * 1000000) AS "
                f"tx_time, card_id, terminal_id, amount, fraud FROM t) TO '{path}' (FORMAT parquet)")
     db.close()

@@ -72,7 +72,8 @@ def main(data: str) -> None:
         with step("replay and value"):
             again = replay(pilot, ledger, where.models)
             final_records: dict[int, Any] = {}
-            worth = value(pilot, judge(pilot, ledger, 2**61), lambda item: final_records.update({item.record.event.unit: item.record}))
+            worth = value(pilot, judge(pilot, ledger, 2**61),
+                          lambda item: final_records.update({item.record.event.unit: item.record}))
         with step("parity"):
             line = Line(pilot, {})
             told = (Labelled(row.raw, float(r["rul"])) for row, r in zip(rows_of(past), past, strict=True))
@@ -81,7 +82,8 @@ def main(data: str) -> None:
     target = np.minimum(np.array([rul for _, rul in final], np.float64), CAP)
     off = answers[:, 0] - target
     write("turbofan", {
-        "rmse": float(np.sqrt(np.mean(off**2))), "phm08_score": float(np.sum(np.where(off < 0, np.exp(-off / 13), np.exp(off / 10)) - 1)),
+        "rmse": float(np.sqrt(np.mean(off**2))),
+        "phm08_score": float(np.sum(np.where(off < 0, np.exp(-off / 13), np.exp(off / 10)) - 1)),
         "interval_coverage": float(np.mean((answers[:, 1] <= target) & (target <= answers[:, 2]))),
         "interval_width": float(np.mean(answers[:, 2] - answers[:, 1])), "interval_stated": pilot.manifest.model.interval,
         "decisions": report.decisions, "value": str(worth.realised), "value_against_baseline": worth.total(worth.paired).value,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.oracle import Ask, Oracle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.oracle import Ask, Oracle
 from flightworthy.integration.features.plan import compile_groups
 from flightworthy.integration.features.state import FeatureState, Rows
 from flightworthy.manifest.load import parse

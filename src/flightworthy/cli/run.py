@@ -101,15 +101,18 @@ def value(path: Path, var: Path | None, at: str | None, as_json: bool) -> None:
 def statement(worth: Any, now: int) -> Iterable[str]:
     """The value of a pilot, line by line."""
     unit, pending = worth.currency, worth.statuses.get("pending", 0)
+    groups = f"{worth.treated:,} treated and {worth.holdout:,} held out have an outcome"
+    assumed = "same decisions; assumes the truth does not depend on the action"
     yield f"value at {iso(now)}, in {unit}"
-    yield f"  decisions                     {worth.decisions:>12,}   {worth.treated:,} treated and {worth.holdout:,} held out have an outcome"
+    yield f"  decisions                     {worth.decisions:>12,}   {groups}"
     yield f"  realised by the treated       {money(worth.realised, unit):>18}"
     yield f"  cost of running them          {money(worth.running_cost, unit):>18}"
     yield f"  earned against the holdout    {interval(worth.total(worth.effect))}   (95%, valid at every look)"
-    yield f"  earned against the baseline   {interval(worth.total(worth.paired))}   (same decisions; assumes the truth does not depend on the action)"
+    yield f"  earned against the baseline   {interval(worth.total(worth.paired))}   ({assumed})"
     yield f"  per 1,000 decisions           {interval(worth.per_thousand)}   against the holdout"
     low, high = worth.unknown
-    yield f"  still unknown                 {pending:>12,} decisions without outcome, worth {money(low, unit)} to {money(high, unit)}"
+    yield f"  still unknown                 {pending:>12,} decisions without outcome, worth from {money(low, unit)}"
+    yield f"                                {'':>12} (all of them the worst way) to {money(high, unit)} (the best way)"
 
 
 def interval(i: Interval) -> str:

@@ -54,10 +54,10 @@ class Chain:
                     break
                 continue
             answer, reason = self._ask(step, x[left])
-            good = np.isfinite(answer).all(axis=1)
+            good: NDArray[np.bool_] = np.asarray(np.isfinite(answer).all(axis=1))
             outputs[left[good]] = answer[good]
-            for row, fine in zip(left.tolist(), good.tolist(), strict=True):
-                scored.paths[row].append(step if fine else f"{step}: {reason or 'not finite'}")
+            for i in range(len(left)):
+                scored.paths[int(left[i])].append(step if good[i] else f"{step}: {reason or 'not finite'}")
             left = left[~good]
             if len(left):
                 scored.failures[step] = len(left)

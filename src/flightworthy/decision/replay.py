@@ -33,7 +33,8 @@ class ReplayReport:
 
 def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None) -> ReplayReport:
     """Recompute the whole ledger with the models it names. Raises `ModelError` when one of them is missing."""
-    store, loaded = ModelStore(models), {}
+    store = ModelStore(models)
+    loaded: dict[str, LoadedModel] = {}
     line = line or Line(pilot, {})
     state, report = line.state(), ReplayReport()
     for stretch in stretches(line, ledger):

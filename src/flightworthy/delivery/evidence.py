@@ -122,8 +122,8 @@ def gather(pilot: Pilot, ledger: Ledger, now: int, stream: StreamReport, replay:
         quarantine[reason] = quarantine.get(reason, 0) + count
     step = max(1, len(collector.samples) // collector.most)
     points = [] if collector.binary else [(s, y) for s, y, *_ in collector.rows[:: max(1, len(collector.rows) // 3000)]]
-    daily = [(day, *totals) for day, totals in sorted(collector.daily.items())]
-    return Evidence(pilot, now, valuation, [(d, a, b) for d, a, b in daily], collector.detection(),
+    daily = [(day, totals[0], totals[1]) for day, totals in sorted(collector.daily.items())]
+    return Evidence(pilot, now, valuation, daily, collector.detection(),
                     collector.samples[::step][: collector.most], collector.actions, quarantine, stream, replay, metrics,
                     gain, model, memory, points)
 

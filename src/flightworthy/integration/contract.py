@@ -132,7 +132,7 @@ class Contract:
         reason = next((word for said, word in _REASONS if said in message), "type")
         named = _NAMED.search(message)
         field = path.group(1) if path else (named.group(1) if named else "")
-        raise RejectionError(Rejection(reason, field, message.split(" - at `$")[0]))
+        raise RejectionError(Rejection(reason, field, message.split(" - at `$", maxsplit=1)[0]))
 
     def _type(self, spec: FieldSpec) -> Any:
         low = None if spec.min is None else float(spec.min)

@@ -36,7 +36,7 @@ class OutcomeContract:
     def read(self, raw: Raw) -> Outcome:
         """The typed outcome of a record. Raises `RejectionError`."""
         try:
-            record = self._decoder.decode(raw) if isinstance(raw, bytes) else msgspec.convert(raw, self._type,
+            record: Any = self._decoder.decode(raw) if isinstance(raw, bytes) else msgspec.convert(raw, self._type,
                                                                                               strict=False)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RejectionError(Rejection("outcome", "", str(error))) from None

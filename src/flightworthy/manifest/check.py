@@ -89,6 +89,13 @@ class Checker:
                     self.wrong(("events", key), f"'{name}' is {spec.type}", expected=" or ".join(sorted(wanted)))
                 if spec.nullable:
                     self.wrong(("events", "fields", name, "nullable"), f"the {key} of an event cannot be null")
+        self.entities()
+        if self.m.outcomes.label in events.fields:
+            self.wrong(("outcomes", "label"), f"'{self.m.outcomes.label}' is also a field of the event",
+                       hint="an outcome is not known when the event asks; name it differently")
+
+    def entities(self) -> None:
+        events = self.m.events
         for entity, name in events.entities.items():
             place = ("events", "entities", entity)
             if self.one_of(place, name, events.fields, "field"):
@@ -99,9 +106,6 @@ class Checker:
                     self.wrong(place, f"'{name}' may be null; an entity must always be there")
         if not events.entities:
             self.wrong(("events", "entities"), "at least one entity is needed: it is what a rollout assigns")
-        if self.m.outcomes.label in events.fields:
-            self.wrong(("outcomes", "label"), f"'{self.m.outcomes.label}' is also a field of the event",
-                       hint="an outcome is not known when the event asks; name it differently")
 
     def field(self, place: Place, spec: FieldSpec) -> None:
         given = spec.model_fields_set & _CONSTRAINTS

@@ -69,7 +69,7 @@ def _prune(value: Any, place: Place, kind: str) -> bool:
     section: Any = Manifest
     for part in place[:-1]:
         section = _step(section, part)
-        value = value[part] if isinstance(value, dict | list) else None
+        value = _child(value, part)
     if not place or not isinstance(value, dict) or place[-1] not in value:
         return False
     fields = {info.alias or name: info for name, info in section.model_fields.items()} if _is_section(section) else {}
@@ -78,6 +78,12 @@ def _prune(value: Any, place: Place, kind: str) -> bool:
         return False
     del value[place[-1]]
     return True
+
+
+def _child(value: Any, part: str | int) -> Any:
+    if isinstance(value, list):
+        return value[part] if isinstance(part, int) and part < len(value) else None
+    return value.get(part) if isinstance(value, dict) else None
 
 
 def _problem(text: Text, item: Any) -> Problem:

@@ -155,7 +155,7 @@ class Policy(Section):
     rules: list[Rule] = Field(min_length=1, description="may use fields, features and model outputs")
     baseline: list[Rule] = Field(min_length=1, description="what happens without a model; the control group's policy")
     fallback: list[Literal["previous", "baseline"] | Rule] = Field(
-        default_factory=lambda: ["baseline"], description="tried in order when the champion gives no usable output")
+        default=["baseline"], description="tried in order when the champion gives no usable output")
 
 
 class ReasonSpec(Section):

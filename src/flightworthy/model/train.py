@@ -13,10 +13,10 @@ from flightworthy.ground.errors import ModelError
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import FORMAT, Artifact
 from flightworthy.model.metrics import METRICS, Estimate, estimate
-from flightworthy.model.runtime import Floats, Predictor, Recipe, flavour
+from flightworthy.model.runtime import Flavour, Floats, Predictor, Recipe, flavour
 
 Ints = NDArray[np.int64]
-BANDS = 10
+BANDS, FOLDS = 10, 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ def train(pilot: Pilot, table: Table) -> Trained:
     guess = _finite(judged.predict(table.x[held]))
     metrics = {name: estimate(metric, table.y[held], guess, table.cluster[held], spec.seed)
                for name, metric in METRICS[spec.objective].items()}
-    bands = _bands(table.y[held], guess, spec.interval) if spec.interval is not None else []
+    bands: list[dict[str, float]] = []
+    if spec.interval is not None:
+        bands = _bands(*_out_of_fold(pilot, table, maker, recipe, (table.y[held], guess)), spec.interval)
     rows = np.ones(len(held), bool) if spec.train.refit else learn
     parts = maker.fit(table.x[rows], table.y[rows], recipe)
     content: dict[str, Any] = {
@@ -88,6 +90,22 @@ def _split(pilot: Pilot, table: Table) -> tuple[NDArray[np.bool_], NDArray[np.bo
     names = np.unique(table.split_by)
     held = np.isin(table.split_by, rng.permutation(names)[: max(1, round(len(names) * split.share))])
     return ~held, held
+
+
+def _out_of_fold(pilot: Pilot, table: Table, maker: Flavour, recipe: Recipe,
+                 judged: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Labels and honest predictions to calibrate an interval on: of the part held back in time, or, when entities are
+    held back, of every entity by a model that did not see it."""
+    if pilot.manifest.model.train.split.by == "time":
+        return judged
+    names = np.unique(table.split_by)
+    fold = np.random.default_rng(pilot.manifest.model.seed).permutation(len(names)) % FOLDS
+    of_row = fold[np.searchsorted(names, table.split_by)]
+    guess = np.empty(len(table.y))
+    for k in range(min(FOLDS, len(names))):
+        rows = of_row == k
+        guess[rows] = _finite(maker.open(maker.fit(table.x[~rows], table.y[~rows], recipe)).predict(table.x[rows]))
+    return table.y, guess
 
 
 def _enough(table: Table, learn: NDArray[np.bool_], held: NDArray[np.bool_], objective: str) -> None:

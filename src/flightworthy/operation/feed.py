@@ -19,7 +19,6 @@ from flightworthy.integration.sources import Row
 from flightworthy.manifest.check import instant
 from flightworthy.manifest.pilot import Pilot
 
-
 _LOOK_AHEAD, _CHUNK = 8, 1024
 UNREADABLE = -(2**62)
 Ints = NDArray[np.int64]

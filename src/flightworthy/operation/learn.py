@@ -37,7 +37,8 @@ def open_source(url: str, pilot: Pilot) -> Source:
     return opened
 
 
-def labelled(pilot: Pilot, rows: Iterable[Row], outcomes: Mapping[Any, tuple[float, int | None]] | None = None) -> Iterable[Labelled]:
+def labelled(pilot: Pilot, rows: Iterable[Row],
+             outcomes: Mapping[Any, tuple[float, int | None]] | None = None) -> Iterable[Labelled]:
     """Rows of a history with their labels: their own, or those of separate outcomes by event id."""
     peek = Peek(pilot)
     for row in rows:
@@ -53,7 +54,8 @@ def outcomes_by_id(pilot: Pilot, raws: Iterable[Raw]) -> dict[Any, tuple[float, 
     from flightworthy.integration.contract import RejectionError
     from flightworthy.integration.outcomes import OutcomeContract
 
-    contract, table = OutcomeContract(pilot), {}
+    contract = OutcomeContract(pilot)
+    table: dict[Any, tuple[float, int | None]] = {}
     bad = 0
     for raw in raws:
         try:

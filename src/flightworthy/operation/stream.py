@@ -10,6 +10,7 @@ import gc
 import queue
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -40,13 +41,14 @@ class StreamReport:
 
 
 def run(engine: Engine, items: Iterable[Item], source: str, batch: int = BATCH, resume: bool = False,
-        watch: Callable[[StreamReport], None] | None = None) -> StreamReport:
-    """Decide all items; with ``resume``, those already read from this source (the ledger knows how far) are skipped.
+        watch: Callable[[StreamReport], None] | None = None, snapshot_every: int = 500) -> StreamReport:
+    """Decide all items; with ``resume``, those already read from this source (the ledger knows how far) are skipped. A
+    snapshot of the feature state is written every so many batches, once they are durable.
 
     Returns when everything is durable. An error of any stage ends the run: the engine is recovered to its ledger, and
     the error is raised.
     """
-    pipe = _Pipe(engine, source, watch)
+    pipe = _Pipe(engine, source, watch, snapshot_every)
     start = engine.ledger.progress(source) if resume else 0
     with _tuned_interpreter():
         return pipe.run(batches(islice(items, start, None), batch), start)
@@ -80,8 +82,10 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 class _Pipe:
-    def __init__(self, engine: Engine, source: str, watch: Callable[[StreamReport], None] | None) -> None:
-        self.engine, self.source, self.watch = engine, source, watch
+    def __init__(self, engine: Engine, source: str, watch: Callable[[StreamReport], None] | None,
+                 snapshot_every: int) -> None:
+        self.engine, self.source, self.watch, self.snapshot_every = engine, source, watch, snapshot_every
+        self.prepared = 0
         self.report = StreamReport()
         self.seconds: Counter[str] = Counter()
         self.to_score: queue.Queue[tuple[Work, int] | None] = queue.Queue(AHEAD)
@@ -123,7 +127,17 @@ class _Pipe:
             self.seconds["read"] += t1 - t0
             self.seconds["prepare"] += tick() - t1
             position += len(chunk)
+            self.prepared += 1
             self._put(self.to_score, (work, position))
+            if self.prepared % self.snapshot_every == 0:
+                self._snapshot()
+
+    def _snapshot(self) -> None:
+        """Let the later stages catch up: a snapshot must not be ahead of the ledger."""
+        while self.report.batches < self.prepared and not self.failure:
+            time.sleep(0.001)
+        if not self.failure:
+            self.engine.save()
 
     def _score(self) -> None:
         tick = self.engine.clock.tick
@@ -157,7 +171,8 @@ class _Pipe:
             1 for q in work.quarantined if q.reason != "id_conflict")
         report.batches += 1
         if n:
-            report.clocks.append((n, *work.clocks[:3], commit_ns // 1000))
+            waited, features, model = work.clocks
+            report.clocks.append((n, waited, features, model, commit_ns // 1000))
         if self.watch is not None:
             self.watch(report)
 

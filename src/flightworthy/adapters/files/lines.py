@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
@@ -95,16 +95,14 @@ class CsvSource:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    opened: IO[bytes]
+    first = True
     try:
-        opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-    except OSError as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                yield line.removeprefix(_BOM) if first else line
+                first = False
+    except (OSError, EOFError) as error:
         raise DataError(f"cannot read the file: {error}", where=str(path)) from error
-    with opened as file:
-        first = True
-        for line in file:
-            yield line.removeprefix(_BOM) if first else line
-            first = False
 
 
 def _decoded(path: Path, taken: list[bytes]) -> Iterator[str]:

@@ -109,9 +109,7 @@ def read(H, HF, A, AF, e, now, position, windows, accumulators, outputs, scales,
         at = WINDOWS + 2 * w + 4 * a
         if op == COUNT:
             out[o] = H[e, WINDOWS + 2 * i + 1] - H[e, WINDOWS + 2 * i]
-        elif op == N:
-            out[o] = HF[e, at]
-        elif op == NUNIQUE:
+        elif op == N or op == NUNIQUE:
             out[o] = HF[e, at]
         elif op == TOTAL or op == MEAN or op == STD:
             squares = WINDOWS + 2 * w + 4 * b
@@ -291,6 +289,28 @@ def unpack(H, A, count, entries):
     return top
 
 
-__all__ = ["AGE", "COUNT", "DISTINCT", "EVENT", "HIGHEST", "LAST", "LOWEST", "MAX", "MEAN", "MIN", "N", "NEVER",
-           "NUNIQUE", "OUTCOME", "SINCE_LAST", "SQUARE", "STD", "SUM", "TOTAL", "advance", "pack",
-           "rehash", "unpack"]
+__all__ = [
+    "AGE",
+    "COUNT",
+    "DISTINCT",
+    "EVENT",
+    "HIGHEST",
+    "LAST",
+    "LOWEST",
+    "MAX",
+    "MEAN",
+    "MIN",
+    "NEVER",
+    "NUNIQUE",
+    "OUTCOME",
+    "SINCE_LAST",
+    "SQUARE",
+    "STD",
+    "SUM",
+    "TOTAL",
+    "N",
+    "advance",
+    "pack",
+    "rehash",
+    "unpack",
+]

@@ -70,7 +70,7 @@ def _group(manifest: Manifest, name: str, columns: Sequence[Column]) -> GroupPla
     label = manifest.outcomes.label
     spans_of = [parse_window(text) for text in group.windows]
     fields = tuple(dict.fromkeys(c.aggregate.field for c in columns if c.aggregate.field not in (None, label)))
-    index = {field: i for i, field in enumerate(fields)} | {label: len(fields)}
+    index: dict[str | None, int] = {**{field: i for i, field in enumerate(fields)}, label: len(fields)}
     accumulators: list[tuple[int, int, int]] = []
     for i, window in enumerate(spans_of):
         wanted = [(index[c.aggregate.field], kind) for c in columns

@@ -30,7 +30,7 @@ def save(path: Path, state: FeatureState, snapshot: Snapshot, recipe_digest: str
     meta: dict[str, Any] = {
         "format": FORMAT, "recipe": recipe_digest, "seq": snapshot.seq, "watermark": snapshot.watermark,
         "words": {name: interner.words() for name, interner in state.interners.items()}}
-    arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for group in state.groups:
         arrays[f"{group.plan.name}.headers"], arrays[f"{group.plan.name}.entries"] = group.packed()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,8 @@ def _call(tree: Call, values: Mapping[str, Value]) -> Value:
     if op == "is_null":
         return args[0] is None
     if op == "coalesce":
-        return args[0] if args[0] is not None else args[1]
+        chosen: Value = args[0] if args[0] is not None else args[1]
+        return chosen
     if op in _COMPARE:
         return None not in args and _COMPARE[op](*args)
     return None if None in args else _number(op, args)

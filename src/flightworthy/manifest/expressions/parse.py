@@ -116,7 +116,7 @@ class _Parser:
             return Const(number, NUMBER)
         if isinstance(value, str):
             return Const(value, TEXT)
-        self.fail(node, f"'{ast.unparse(node)}' is not a number or a quoted word")
+        return self.fail(node, f"'{ast.unparse(node)}' is not a number or a quoted word")
 
     def on_name(self, node: ast.Name, depth: int) -> Expr:
         literal = {"true": Const(True, BOOLEAN), "false": Const(False, BOOLEAN), "null": Const(None, NULL)}
@@ -145,7 +145,7 @@ class _Parser:
             return self.number(node.operand, depth)
         if isinstance(node.op, ast.USub):
             return Call("neg", (self.number(node.operand, depth),), NUMBER)
-        self.fail(node, f"'{ast.unparse(node)}' is not part of the language")
+        return self.fail(node, f"'{ast.unparse(node)}' is not part of the language")
 
     def on_boolop(self, node: ast.BoolOp, depth: int) -> Expr:
         op = "and" if isinstance(node.op, ast.And) else "or"

@@ -38,7 +38,7 @@ class Size:
     live_from: int = 31
 
 
-def simulate(folder: Path, seed: int = 7, size: Size = Size()) -> dict[str, Any]:  # noqa: B008 - frozen
+def simulate(folder: Path, seed: int = 7, size: Size = Size()) -> dict[str, Any]:
     """Write history and live traffic with their outcomes as NDJSON; returns the files and the moment of the report."""
     rng = np.random.default_rng(seed)
     payments = _fraud(rng, size, _payments(rng, size))

@@ -1,0 +1,65 @@
+# Every target sets up what it needs. PYTHON is the interpreter the environment is made with (3.11 or newer).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := requirements/all.lock
+STAMP  := $(VENV)/.installed-$(shell cksum $(LOCK) pyproject.toml | cksum | cut -d' ' -f1)
+N      ?= 200
+DATA   ?=
+JOBS   ?= 2
+
+.PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan crash-test fuzz lock clean
+
+help:            ## what can be done
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+env: $(STAMP)    ## the environment, pinned with hashes
+$(STAMP):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q $(VENV)/lib src >/dev/null || true
+	@rm -f $(VENV)/.installed-*; touch $(STAMP)
+
+demo: env        ## the whole way on simulated card payments; writes out/demo/fraud/report.html
+	$(BIN)/flightworthy demo fraud
+
+lint: env        ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: env lint  ## the fast half: lint and fast tests, under two minutes
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not browser and not data"
+
+test: env lint   ## everything, with coverage of the spine
+	sh tests/install_browser.sh
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(JOBS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --include 'src/flightworthy/decision/*' --fail-under 95
+
+docs: env        ## the documentation, built strictly into site/
+	$(BIN)/mkdocs build --strict
+
+bench-handbook: env  ## published results and ours: make bench-handbook DATA=transactions.parquet
+	$(BIN)/python -m benchmarks.handbook $(DATA)
+
+bench-stream: env    ## events from Parquet to durable decisions, beside the model alone
+	$(BIN)/python -m benchmarks.stream
+
+bench-turbofan: env  ## the second pilot: make bench-turbofan DATA=folder
+	$(BIN)/python -m benchmarks.turbofan $(DATA)
+
+crash-test: env      ## kill -9 at random instants: make crash-test N=200
+	$(BIN)/python -m benchmarks.crash $(N)
+
+fuzz: env            ## a hundred thousand broken records
+	$(BIN)/python -m benchmarks.fuzz
+
+lock:                ## pin dependencies anew (needs uv)
+	uv pip compile --quiet pyproject.toml --extra files --extra report --extra bench --extra docs --extra dev \
+	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o $(LOCK)
+
+clean:               ## remove what was made
+	rm -rf $(VENV) out site
