@@ -51,6 +51,7 @@ class Admission:
         self._check(work, at, events)
         ids = list(map(self.line.contract.event_id, events))
         self._number(work, at, events, ids, truths, self._known(ids, truths))
+        work.quarantined.sort(key=lambda held: held.position)
         return work
 
     def release(self, work: Work) -> None:

@@ -15,7 +15,7 @@ from flightworthy.decision.work import OUTCOME, Arrivals, Pending, Result, Work
 from flightworthy.governance.ledger import Block, Ledger
 from flightworthy.ground import registry
 from flightworthy.ground.clock import Clock, SystemClock
-from flightworthy.ground.errors import FlightworthyError, LedgerError
+from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.contract import Raw
 from flightworthy.integration.features import snapshot
 from flightworthy.manifest.pilot import Pilot
@@ -83,7 +83,7 @@ class Engine:
             self.score(work)
             self.finish(work)
             self.commit(work)
-        except FlightworthyError:
+        except BaseException:
             # The feature state may be ahead of the ledger now; the ledger is the truth.
             self.recover()
             raise
@@ -172,8 +172,8 @@ class Engine:
         pending, no_label = work.pending, self.line.no_label
         seqs, labels = [p.seq for p in pending], [no_label] * len(pending)
         if not work.outcomes:
-            return FeatureRows(work.kinds, [p.event for p in pending], np.array(seqs, np.int64), np.array(labels),
-                               times, numbers)
+            return FeatureRows(work.kinds, [p.event for p in pending], np.array(seqs, np.int64),
+                               np.array(labels, np.float64), times, numbers or None)
         about = [p for _, _, p in work.outcomes]
         order = np.argsort([*seqs, *(seq for seq, _, _ in work.outcomes)], kind="stable")
         events = [p.event for p in (*pending, *about)]

@@ -37,7 +37,7 @@ class Chain:
         n = len(x)
         outputs = np.full((n, self.width), np.nan)
         if self.steps and self.steps[0] in self.models and n:
-            answer, reason = self._ask(self.steps[0], x)
+            answer, reason = self.ask(self.steps[0], x)
             if reason == "" and np.isfinite(answer).all():
                 winner = [self.steps[0]]
                 return Scored(answer, [winner] * n)
@@ -53,7 +53,7 @@ class Chain:
                         scored.paths[row].append(step)
                     break
                 continue
-            answer, reason = self._ask(step, x[left])
+            answer, reason = self.ask(step, x[left])
             good: NDArray[np.bool_] = np.asarray(np.isfinite(answer).all(axis=1))
             outputs[left[good]] = answer[good]
             for i in range(len(left)):
@@ -63,7 +63,7 @@ class Chain:
                 scored.failures[step] = len(left)
         return scored
 
-    def _ask(self, step: str, x: Floats) -> tuple[Floats, str]:
+    def ask(self, step: str, x: Floats) -> tuple[Floats, str]:
         """A model's answer, or NaN with the reason: any error of a model means the next step, never a lost decision."""
         nothing = np.full((len(x), self.width), np.nan)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -175,9 +176,13 @@ class Line:
         for step, rows in asked.items():
             part = frame[rows]
             score = part[:, self.frames.outputs.start]
-            found = self._reasons[step].explain(self.inputs(part), score, self.chain.models[step].predict)
+            # A model that fails now must not lose a decision it already made: its reasons are then a combination.
+            found = self._reasons[step].explain(self.inputs(part), score, partial(self._answer, step))
             out.update(zip(rows, found, strict=True))
         return out
+
+    def _answer(self, step: str, x: Floats) -> Floats:
+        return self.chain.ask(step, x)[0]
 
     def _policy(self, rules: Sequence[ParsedRule], texts: list[str]) -> Policy:
         return Policy(rules, texts, self.frames.index, self.frames.scratch)

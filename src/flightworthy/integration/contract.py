@@ -100,6 +100,8 @@ class Contract:
         return len(json.loads(raw))
 
     def _no_duplicates(self, raw: bytes) -> None:
+        """Raise `RejectionError` when a name stands twice, at any depth."""
+
         def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             seen: dict[str, Any] = {}
             for name, value in pairs:
@@ -123,8 +125,11 @@ class Contract:
         """Money written as text is accepted exactly; everything else becomes a rejection with its reason."""
         path = _PATH.search(message)
         if path and path.group(1) in self._decimals and "got `str`" in message and isinstance(raw, bytes):
-            self._no_duplicates(raw)
-            members = json.loads(raw)
+            try:
+                self._no_duplicates(raw)
+                members = json.loads(raw)
+            except (ValueError, RecursionError) as error:  # broken after the place where typed reading stopped
+                raise RejectionError(self._unreadable(raw, str(error))) from None
             if any(isinstance(v, str) for v in (members[n] for n in self._decimals if n in members)):
                 texts = {n: members[n] for n in self._decimals if isinstance(members.get(n), str)}
                 if all(_DECIMAL.fullmatch(text) for text in texts.values()):

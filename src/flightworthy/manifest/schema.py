@@ -38,8 +38,10 @@ Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=1),
                     WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ *%$"})]
 Number = Annotated[Decimal, BeforeValidator(_decimal), WithJsonSchema({"type": "number"})]
 Expression = Annotated[str, BeforeValidator(lambda v: str(v).lower() if isinstance(v, bool) else
-                                            (str(v) if isinstance(v, int | float) else v))]
-Words = Annotated[list[str], BeforeValidator(_one_or_many)]
+                                            (str(v) if isinstance(v, int | float) else v)),
+                       WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Words = Annotated[list[str], BeforeValidator(_one_or_many),
+                  WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})]
 
 
 class Section(BaseModel):

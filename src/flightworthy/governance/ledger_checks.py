@@ -1,0 +1,106 @@
+"""What every ledger must keep, as functions an adapter's author can run against their own.
+
+Each takes a function that opens the same, initially empty store again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flightworthy.governance.ledger import DECISION, OUTCOME, Block, Entry, Ledger, Quarantined
+from flightworthy.ground.canonical import digest
+from flightworthy.ground.errors import LedgerError
+
+Open = Callable[[], Ledger]
+
+
+def entries(first: int, count: int, kind: str = DECISION) -> list[Entry]:
+    """Entries with distinct keys and contents."""
+    made = [(seq, b'{"seq":%d}' % seq) for seq in range(first, first + count)]
+    return [Entry(seq, kind, f"event-{seq}", content, digest(content)) for seq, content in made]
+
+
+def held(position: int) -> Quarantined:
+    """A quarantined record."""
+    return Quarantined("file", position, 1_000, "type", "amount", "expected a number", b"\x00raw\xff")
+
+
+def check_entries_come_back_as_written(open_: Open) -> None:
+    """Read, find, scan and last agree with what was committed, in blocks of any size."""
+    ledger, written = open_(), []
+    for size in (1, 7, 5000):
+        block = entries(len(written) + 1, size, OUTCOME if size == 7 else DECISION)
+        ledger.commit(Block(block))
+        written += block
+    assert list(ledger.scan()) == written  # noqa: S101 - these are checks
+    assert list(ledger.scan(4)) == written[3:]  # noqa: S101
+    assert list(ledger.scan(1, (OUTCOME,))) == written[1:8]  # noqa: S101
+    assert ledger.read([5008, 1, 3]) == [written[5007], written[0], written[2]]  # noqa: S101
+    keys = [e.key for e in written] + ["unknown"] * 20_000
+    assert ledger.find(keys) == {e.key: e.seq for e in written if e.kind == DECISION}  # noqa: S101
+    assert ledger.last() == len(written)  # noqa: S101
+
+
+def check_an_empty_ledger_is_empty(open_: Open) -> None:
+    """Nothing is found in nothing."""
+    ledger = open_()
+    assert (ledger.last(), list(ledger.scan()), ledger.find(["a"]), ledger.progress("s")) == (0, [], {}, 0)  # noqa: S101
+    assert (ledger.quarantine(), ledger.quarantine_counts(), ledger.find([])) == ([], {}, {})  # noqa: S101
+    _refused(lambda: ledger.read([1]))
+
+
+def check_numbers_have_no_gap(open_: Open) -> None:
+    """A block that does not continue the numbers is refused."""
+    ledger = open_()
+    ledger.commit(Block(entries(1, 2)))
+    for wrong in (entries(1, 1), entries(4, 1), [*entries(3, 1), *entries(5, 1)]):
+        _refused(lambda wrong=wrong: ledger.commit(Block(wrong)))  # type: ignore[misc]
+    assert ledger.last() == 2  # noqa: S101
+
+
+def check_an_event_is_decided_once_and_a_refused_block_leaves_nothing(open_: Open) -> None:
+    """A second decision for a key is refused together with everything in its block."""
+    ledger = open_()
+    ledger.commit(Block(entries(1, 3)))
+    again = entries(4, 2)
+    again[1] = again[1]._replace(key="event-2")
+    _refused(lambda: ledger.commit(Block(again, [held(1)], {"file": 9})))
+    assert (ledger.last(), ledger.find(["event-4"])) == (3, {})  # noqa: S101
+    assert (ledger.quarantine(), ledger.progress("file")) == ([], 0)  # noqa: S101
+    ledger.commit(Block(entries(4, 1)))
+
+
+def check_what_was_committed_survives_reopening(open_: Open) -> None:
+    """Entries, quarantine and progress are there for the next process."""
+    ledger = open_()
+    ledger.commit(Block(entries(1, 3), [held(1), held(2)], {"file": 5, "other": 1}))
+    ledger.close()
+    ledger = open_()
+    assert list(ledger.scan()) == entries(1, 3)  # noqa: S101
+    assert [q.raw for q in ledger.quarantine()] == [b"\x00raw\xff"] * 2  # noqa: S101
+    assert (ledger.progress("file"), ledger.progress("other")) == (5, 1)  # noqa: S101
+
+
+def check_quarantine_is_paged_counted_and_settled(open_: Open) -> None:
+    """Ids grow; pages follow them; a settled record leaves the held ones."""
+    ledger = open_()
+    ledger.commit(Block((), [held(i) for i in range(5)]))
+    ids = [q.id for q in ledger.quarantine()]
+    assert ids == sorted(set(ids))  # noqa: S101
+    assert [q.id for q in ledger.quarantine("held", ids[1], 2)] == ids[2:4]  # noqa: S101
+    ledger.commit(Block(settled=[(ids[0], "admitted")]))
+    assert ledger.quarantine_counts() == {("held", "type"): 4, ("admitted", "type"): 1}  # noqa: S101
+    assert [q.position for q in ledger.quarantine("admitted")] == [0]  # noqa: S101
+
+
+CHECKS = (check_entries_come_back_as_written, check_an_empty_ledger_is_empty, check_numbers_have_no_gap,
+          check_an_event_is_decided_once_and_a_refused_block_leaves_nothing, check_what_was_committed_survives_reopening,
+          check_quarantine_is_paged_counted_and_settled)
+
+
+def _refused(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except LedgerError:
+        return
+    raise AssertionError("this must be refused with a LedgerError")
