@@ -77,11 +77,11 @@ def test_train_decide_value_replay_and_quarantine(starter_trained: Trained, tmp_
     assert "all durable" in decided.output
     again = RUN.invoke(app, ["decide", pilot, "--data", str(live), *var])
     assert again.output.startswith("0 decisions")
-    worth = json.loads(RUN.invoke(app, ["value", pilot, *var, "--at", made["now"], "--json"]).output)
+    worth = json.loads(RUN.invoke(app, ["value", pilot, *var, "--at", made["now"], "--json"]).stdout)
     assert worth["decisions"] > 500
     assert "earned against the holdout" in RUN.invoke(app, ["value", pilot, *var]).output
     assert RUN.invoke(app, ["replay", pilot, *var]).exit_code == 0
-    assert json.loads(RUN.invoke(app, ["replay", pilot, *var, "--json"]).output)["mismatches"] == 0
+    assert json.loads(RUN.invoke(app, ["replay", pilot, *var, "--json"]).stdout)["mismatches"] == 0
     listed = RUN.invoke(app, ["quarantine", "list", pilot, *var, "--limit", "1000"]).output
     broken = next(line for line in listed.splitlines() if "malformed  " in line).split()[0]
     assert '{"invoice": broken' in RUN.invoke(app, ["quarantine", "show", pilot, broken, *var]).output

@@ -27,7 +27,8 @@ def held(position: int) -> Quarantined:
 
 def check_entries_come_back_as_written(open_: Open) -> None:
     """Read, find, scan and last agree with what was committed, in blocks of any size."""
-    ledger, written = open_(), []
+    ledger = open_()
+    written: list[Entry] = []
     for size in (1, 7, 5000):
         block = entries(len(written) + 1, size, OUTCOME if size == 7 else DECISION)
         ledger.commit(Block(block))
