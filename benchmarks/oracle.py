@@ -67,8 +67,8 @@ class Oracle:
     def before(self, field: str) -> list[tuple[float | None, float | None, float]]:
         """For every event: value of the previous event, seconds since it, seconds since the first event seen."""
         return self.db.execute(f"""
-        SELECT (SELECT arg_max(b.{field}, (b.time, b.position)) FROM e AS b WHERE b.key = a.key AND b.position <
-                a.position AND b.time <= a.time),
+        SELECT (SELECT b.{field} FROM e AS b WHERE b.key = a.key AND b.position < a.position AND b.time <= a.time
+                ORDER BY b.time DESC, b.position DESC LIMIT 1),
                (a.time - (SELECT max(b.time) FROM e AS b WHERE b.key = a.key AND b.position < a.position AND
                 b.time <= a.time)) / 1e6,
                (a.time - (SELECT min(b.time) FROM e AS b WHERE b.key = a.key AND b.position <= a.position)) / 1e6

@@ -97,8 +97,10 @@ def part(rows: Rows, a: int, b: int) -> Rows:
                 {k: v[a:b] for k, v in rows.fields.items()}, {k: v[a:b] for k, v in rows.keys.items()})
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("absent", [", absent: 0", ""])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(arrivals=ARRIVALS)
 def test_every_feature_equals_brute_force_sql(absent: str, arrivals: list[tuple[Any, ...]]) -> None:
     """Counts, sums of money, extremes and last values exactly; means to the last digit; deviations to 1e-12."""
