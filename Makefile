@@ -34,9 +34,7 @@ check: env lint  ## the fast half: lint and fast tests, under two minutes
 
 test: env lint   ## everything, with coverage of the spine
 	sh tests/install_browser.sh
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(JOBS)
-	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m pytest -n $(JOBS) --cov=flightworthy --cov-branch --cov-report=
 	$(BIN)/coverage report --skip-covered --include 'src/flightworthy/decision/*' --fail-under 95
 
 docs: env        ## the documentation, built strictly into site/

@@ -369,8 +369,8 @@ def test_a_correction_changes_the_value_from_when_it_was_known(open_engine: Open
     from datetime import UTC, datetime
 
     labels = [next(judge(engine.pilot, engine.ledger, micros(datetime(2026, month, 15, tzinfo=UTC)))).label
-              for month in (4, 5, 6)]
-    assert labels == [0.0, 1.0, 0.0]
+              for month in (3, 4, 5, 6)]
+    assert labels == [None, 0.0, 1.0, 0.0]
 
 
 def test_every_decision_has_one_entry_and_numbers_have_no_gap(open_engine: Open, starter_trained: Trained) -> None:

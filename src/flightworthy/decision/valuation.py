@@ -63,7 +63,9 @@ class Valuation:
 
 def judge(pilot: Pilot, ledger: Ledger, now: int) -> Iterator[Judged]:
     """Every decision, in order, with the outcome known at ``now`` (event time, microseconds): the latest correction
-    counts; where the manifest says what absence means, a decision older than the horizon is final without one."""
+    counts; where the manifest says what absence means, a decision older than the horizon is final without one, and
+    younger ones are pending even when their outcome is known: outcomes of one kind are reported early, and counting
+    them alone would bend every figure."""
     line, price = Line(pilot, {}), Pricer(pilot).price
     outcomes = pilot.manifest.outcomes
     horizon = outcomes.horizon if outcomes.horizon is not None else outcomes.delay
@@ -76,8 +78,11 @@ def judge(pilot: Pilot, ledger: Ledger, now: int) -> Iterator[Judged]:
         fields = exact(record.event)
         time = int(line.columns.times([record.event])[0])
         label, status = labels.get(record.seq), KNOWN
-        if label is None and absent is not None and time + horizon <= now:
+        mature = time + horizon <= now
+        if label is None and absent is not None and mature:
             label, status = absent, FINAL
+        if absent is not None and not mature:
+            label = None
         if label is not None:
             value = price(fields, label, record.action, record.quantity)
             other = price(fields, label, record.otherwise, None) if record.otherwise != record.action else value

@@ -42,6 +42,7 @@ def _svg(figure: Any) -> str:
 
 def cumulative_value(evidence: Evidence) -> str:
     """Value of the treated decisions day by day, and what the baseline would have made of the same ones."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import FuncFormatter
 
     figure, axes = _figure()
@@ -56,7 +57,9 @@ def cumulative_value(evidence: Evidence) -> str:
     axes.set_ylabel(f"cumulative value, {evidence.valuation.currency}")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     axes.legend(frameon=False, loc="best")
-    figure.autofmt_xdate(rotation=0, ha="center")
+    locator = AutoDateLocator(maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     return _svg(figure)
 
 
