@@ -118,7 +118,7 @@ def test_the_deepest_accepted_expression_fits_the_stack(text: str) -> None:
         tree = parse(text, SCOPE)
     except ExpressionError:
         return
-    assert stack(tree) <= machine._STACK
+    assert stack(tree) == machine.depth(tree)
 
 
 def test_chained_comparisons_do_not_grow_beyond_measure() -> None:

@@ -47,8 +47,6 @@ def line_of(text: str) -> int:
      "did you mean 'remind'?"),
     ("fallback: [previous, baseline]", "fallback: [baseline, previous]", "policy.fallback", "cannot fail",
      "end it with baseline or a rule such as {then: review}"),
-    ("label: late, type: boolean", "label: late, type: number", "model.objective", "needs a boolean label",
-     "add target: late > 0"),
     ("delay: 30d, absent", "delay: 30d, horizon: 29d, absent", "outcomes.horizon", "shorter than the delay of 30d", ""),
     ("{type: decimal, scale: 2", "{type: number, scale: 2", "events.fields.amount.scale", "'scale' does not apply to number",
      "for number: max, min"),
@@ -71,9 +69,15 @@ def test_one_mistake_has_one_place(old: str, new: str, path: str, says: str, hin
 
 def test_mistakes_of_shape_and_of_meaning_come_in_one_report() -> None:
     found = problems(("lateness: 1d", "latenes: 1d"), ("holdout: 20%", "holdout: 2"), ("adverse: [remind]", "adverse: [remnd]"),
-                     ("mean(late)", "mean(lat)"))
-    assert [p.path for p in found] == ["events.latenes", "features.groups.history.aggregate.late_share", "policy.adverse[0]",
+                     ("n: count()", "n: total()"))
+    assert [p.path for p in found] == ["events.latenes", "features.groups.customer.aggregate.n", "policy.adverse[0]",
                                        "rollout.holdout"]
+
+
+def test_a_binary_model_needs_a_boolean_label() -> None:
+    found = {p.path: p for p in problems(("label: late, type: boolean", "label: late, type: number"))}
+    assert found["model.objective"].hint == "add target: late > 0"
+    assert set(found) == {"model.objective", "outcomes.label", "outcomes.absent", "objective.value[0].when", "objective.value[1].when"}
 
 
 def test_a_missing_key_is_reported_at_its_section() -> None:
@@ -119,7 +123,8 @@ def test_a_pattern_the_contract_cannot_compile_is_refused_or_works(pattern: str)
                                           ("{label: late,", "{label: quantity,")])
 def test_names_the_value_formula_reserves_are_refused(old: str, new: str) -> None:
     """A field called `action` would be shadowed where money is counted."""
-    assert problems((old, new), ("mean(late)", "mean(amount)"), ("late and action", "amount > 1 and action"), ("when: late,", "when: amount > 1,"))
+    assert problems((old, new), ("mean(late)", "mean(amount)"), ("late and action", "amount > 1 and action"),
+                    ("when: late,", "when: amount > 1,"))
 
 
 def test_two_columns_of_one_name_are_refused() -> None:

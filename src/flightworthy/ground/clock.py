@@ -9,6 +9,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Protocol
 
 SECOND = 1_000_000
@@ -67,8 +68,8 @@ def duration(text: str) -> int:
     unit = _WORDS.get(unit.removesuffix("s"), unit) if len(unit) > 2 else unit
     if unit not in _UNITS:
         raise ValueError(f"unknown unit {unit!r} in {text!r} (use us, ms, s, m, h, d, w)")
-    micros = float(number) * _UNITS[unit]
-    if not micros.is_integer():
+    micros = Decimal(number) * _UNITS[unit]
+    if micros >= 2**63 or micros != int(micros):
         raise ValueError(f"{text!r} is not a whole number of microseconds")
     return int(micros)
 

@@ -90,9 +90,21 @@ class Checker:
                 if spec.nullable:
                     self.wrong(("events", "fields", name, "nullable"), f"the {key} of an event cannot be null")
         self.entities()
+        self.reserved()
         if self.m.outcomes.label in events.fields:
             self.wrong(("outcomes", "label"), f"'{self.m.outcomes.label}' is also a field of the event",
                        hint="an outcome is not known when the event asks; name it differently")
+
+    def reserved(self) -> None:
+        """Names the value formula gives a meaning, and the type of what absence means."""
+        for name in ("action", "quantity"):
+            if name in self.m.events.fields:
+                self.wrong(("events", "fields", name), f"'{name}' has a meaning in the value formula", hint="rename the field")
+            if self.m.outcomes.label == name:
+                self.wrong(("outcomes", "label"), f"'{name}' has a meaning in the value formula", hint="rename the label")
+        absent = self.m.outcomes.absent
+        if absent is not None and isinstance(absent, bool) != (self.m.outcomes.type == "boolean"):
+            self.wrong(("outcomes", "absent"), f"the label is {self.m.outcomes.type}", found=str(absent))
 
     def entities(self) -> None:
         events = self.m.events
@@ -135,7 +147,11 @@ class Checker:
                            hint=f"use {1 << group.limit.bit_length()}")
             if name in self.m.events.fields:
                 self.wrong(place, f"'{name}' is also a field", hint="rename the group")
-            columns += self.group(place, name, scope)
+            made = self.group(place, name, scope)
+            names = [column.name for column in made]
+            for twice in sorted({n for n in names if names.count(n) > 1}):
+                self.wrong((*place, "aggregate"), f"two features would be called '{twice}'", hint="rename an aggregate")
+            columns += made
         return columns
 
     def group(self, place: Place, name: str, scope: Scope) -> list[Column]:
@@ -277,7 +293,7 @@ class Checker:
 
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
-        return re.compile(pattern)
+        return re.compile(f"^(?:{pattern})$")
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from None
 

@@ -59,8 +59,11 @@ def _shape(text: Text) -> tuple[Manifest | None, list[Problem]]:
             return Manifest.model_validate(value), problems
         except ValidationError as error:
             items = error.errors(include_url=False)
-        problems += [_problem(text, item) for item in items]
-        if not all(_prune(value, _place(text.value, item["loc"]), str(item["type"])) for item in items):
+        found = [_problem(text, item) for item in items]
+        # A value that fits no branch of a union is one mistake, not one for each branch.
+        problems += [p for i, p in enumerate(found) if p.path not in {q.path for q in found[:i]}]
+        wrong = {_place(text.value, item["loc"], item["type"] == "missing"): str(item["type"]) for item in items}
+        if not all([_prune(value, place, kind) for place, kind in wrong.items()]):
             return None, problems
 
 
@@ -87,19 +90,19 @@ def _child(value: Any, part: str | int) -> Any:
 
 
 def _problem(text: Text, item: Any) -> Problem:
-    place = _place(text.value, item["loc"])
     kind = str(item["type"])
+    place = _place(text.value, item["loc"], kind == "missing")
     message = _PLAIN.get(kind, str(item["msg"]).removeprefix("Value error, "))
     hint = nearest(str(place[-1]), _known_keys(place[:-1])) if kind == "extra_forbidden" and place else ""
     shown = "" if kind in _PLAIN else repr(item.get("input"))[:120]
     return text.problem(place, message, found=shown, hint=hint)
 
 
-def _place(value: Any, loc: tuple[str | int, ...]) -> Place:
+def _place(value: Any, loc: tuple[str | int, ...], missing: bool = False) -> Place:
     """The part of a validation path that names places in the text (union branches are not places)."""
     out: list[str | int] = []
     for index, part in enumerate(loc):
-        if isinstance(value, dict) and (part in value or index == len(loc) - 1):
+        if isinstance(value, dict) and (part in value or (missing and index == len(loc) - 1)):
             out.append(part)
             value = value.get(part)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):

@@ -12,7 +12,10 @@ from flightworthy.ground.clock import duration
 
 def _percent(value: Any) -> Any:
     if isinstance(value, str) and value.endswith("%"):
-        return float(Decimal(value[:-1].strip()) / 100)
+        try:
+            return float(Decimal(value[:-1].strip()) / 100)
+        except ArithmeticError:
+            pass
     raise ValueError("write a percentage such as 10%")
 
 

@@ -18,6 +18,7 @@ Path = tuple[str | int, ...]
 _INTEGER = re.compile(r"[-+]?\d+")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
+_REFUSED = (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken)
 MAX_BYTES, MAX_DEPTH = 1 << 20, 30
 
 
@@ -60,6 +61,8 @@ def read(source: str) -> Text:
         text.problems.append(Problem("", 1, 1, f"larger than {MAX_BYTES} bytes"))
         return text
     try:
+        text.problems += [Problem("", t.start_mark.line + 1, t.start_mark.column + 1, "anchors, aliases and tags are not allowed",
+                                  hint="write the value out") for t in yaml.scan(source) if isinstance(t, _REFUSED)]
         node = yaml.compose(source, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -76,7 +79,6 @@ def read(source: str) -> Text:
 def _build(node: yaml.Node, path: Path, text: Text, seen: set[int]) -> Any:
     text.marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
     if id(node) in seen:
-        text.problems.append(text.problem(path, "anchors and aliases are not allowed", hint="write the value out"))
         return None
     seen.add(id(node))
     if len(path) > MAX_DEPTH:

@@ -18,8 +18,8 @@ _ARITHMETIC: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne}
 _ONE: dict[str, Callable[[Decimal], Decimal]] = {
-    "neg": CONTEXT.minus, "abs": abs, "sqrt": CONTEXT.sqrt, "log": CONTEXT.ln, "exp": CONTEXT.exp,
-    "floor": lambda x: x.to_integral_value(ROUND_FLOOR), "ceil": lambda x: x.to_integral_value(ROUND_CEILING)}
+    "neg": CONTEXT.minus, "abs": CONTEXT.abs, "sqrt": CONTEXT.sqrt, "log": CONTEXT.ln, "exp": CONTEXT.exp,
+    "floor": lambda x: x.to_integral_value(ROUND_FLOOR, CONTEXT), "ceil": lambda x: x.to_integral_value(ROUND_CEILING, CONTEXT)}
 _TIME: dict[str, Callable[[datetime], int]] = {"hour": lambda t: t.hour, "weekday": lambda t: t.weekday()}
 
 
@@ -67,6 +67,8 @@ def _number(op: str, args: list[Any]) -> Decimal | None:
         return _ARITHMETIC[op](*args)
     if op in _TIME:
         return Decimal(_TIME[op](args[0]))
+    if op == "exp" and args[0] >= 709:  # as the compiled form: beyond the range of a double
+        return None
     if (op == "sqrt" and args[0] < 0) or (op == "log" and args[0] <= 0):
         return None
     return _ONE[op](args[0])

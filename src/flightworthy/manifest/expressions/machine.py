@@ -17,7 +17,6 @@ from flightworthy.manifest.expressions.tree import Call, Const, Expr, Name
 _OPS = ("const", "load", "add", "sub", "mul", "div", "neg", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not",
         "select", "min", "max", "abs", "floor", "ceil", "sqrt", "log", "exp", "hour", "weekday", "coalesce", "is_null")
 _CODE = {name: code for code, name in enumerate(_OPS)}
-_STACK = 64
 
 
 class Programs:
@@ -33,12 +32,20 @@ class Programs:
         self._code = np.array(code, dtype=np.int64).reshape(-1, 2)
         self._consts = np.array(consts or [0.0], dtype=np.float64)
         self._starts = np.array(starts, dtype=np.int64)
+        self._depth = max((depth(tree) for tree, _ in expressions), default=1)
         self._targets = np.array([target for _, target in expressions], dtype=np.int64)
 
     def run(self, frame: NDArray[np.float64]) -> None:
         """Fill the target columns of every row, in place."""
         if len(self._targets):
-            _run(self._code, self._consts, self._starts, self._targets, frame)
+            _run(self._code, self._consts, self._starts, self._targets, frame, self._depth)
+
+
+def depth(tree: Expr) -> int:
+    """Places on the stack an expression needs."""
+    if not isinstance(tree, Call):
+        return 1
+    return max(i + depth(arg) for i, arg in enumerate(tree.args))
 
 
 def code_of(tree: Const) -> float:
@@ -63,8 +70,8 @@ def _emit(tree: Expr, columns: Mapping[str, int], code: list[tuple[int, int]], c
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(code, consts, starts, targets, frame):
-    stack = np.empty(_STACK)
+def _run(code, consts, starts, targets, frame, depth):
+    stack = np.empty(depth)
     for row in range(frame.shape[0]):
         for p in range(targets.shape[0]):
             top = -1

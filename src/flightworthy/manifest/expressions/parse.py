@@ -23,7 +23,7 @@ from flightworthy.manifest.expressions.tree import (
 )
 
 Scope = Mapping[str, Type]
-MAX_LENGTH, MAX_DEPTH = 4000, 40
+MAX_LENGTH, MAX_DEPTH, MAX_NODES = 4000, 40, 2000
 
 # name: (argument types, result); "same" = all arguments and the result share one type.
 FUNCTIONS: dict[str, tuple[tuple[Type | str, ...], Type | str]] = {
@@ -60,7 +60,9 @@ def parse(text: str, scope: Scope, expect: Type | None = None) -> Expr:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ExpressionError(f"not an expression: {getattr(error, 'msg', error)}",
                               max(0, (getattr(error, "offset", 1) or 1) - 1)) from None
-    tree = _Parser(text.strip(), scope).build(root, 0)
+    tree = _Parser(text, scope).build(root, 0)
+    if tree.type == TEXT:
+        raise ExpressionError("a quoted word only makes sense beside a category")
     if expect is not None and tree.type != expect:
         raise ExpressionError(f"expected {expect}, this is {tree.type}")
     return tree
@@ -75,13 +77,27 @@ def names(tree: Expr) -> Iterator[str]:
             yield from names(arg)
 
 
+def _plain(text: str) -> Decimal | None:
+    """The exact value of a decimal literal of ordinary size."""
+    if text.lower().startswith(("0x", "0b", "0o")):
+        return None
+    try:
+        number = Decimal(text.replace("_", ""))
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() and (number == 0 or -300 < number.adjusted() < 300) else None
+
+
 class _Parser:
     def __init__(self, text: str, scope: Scope) -> None:
-        self.text, self.scope = text, scope
+        self.text, self.lead, self.scope, self.nodes = text.strip(), len(text) - len(text.lstrip()), scope, 0
 
     def build(self, node: ast.expr, depth: int) -> Expr:
         if depth > MAX_DEPTH:
             self.fail(node, f"nested deeper than {MAX_DEPTH}")
+        self.nodes += 1  # a chained comparison reads its middle part twice
+        if self.nodes > MAX_NODES:
+            self.fail(node, f"more than {MAX_NODES} parts")
         method = getattr(self, "on_" + type(node).__name__.lower(), None)
         if method is None:
             self.fail(node, f"'{ast.unparse(node)}' is not part of the language")
@@ -89,7 +105,8 @@ class _Parser:
         return result
 
     def fail(self, node: ast.expr, message: str, hint: str = "") -> NoReturn:
-        raise ExpressionError(message, node.col_offset, hint)
+        before = self.text.splitlines()[node.lineno - 1].encode()[: node.col_offset] if self.text else b""
+        raise ExpressionError(message, self.lead + len(before.decode(errors="ignore")), hint)
 
     def number(self, node: ast.expr, depth: int) -> Expr:
         return self.of_type(node, self.build(node, depth), NUMBER)
@@ -110,8 +127,8 @@ class _Parser:
             self.fail(node, f"write {str(value).lower()}, not {value}")
         if isinstance(value, int | float):
             text = ast.get_source_segment(self.text, node) or repr(value)
-            number = Decimal(text.replace("_", "")) if not text.lower().startswith(("0x", "0b", "0o")) else None
-            if number is None or not number.is_finite() or abs(number) > Decimal("1e300"):
+            number = _plain(text)
+            if number is None:
                 self.fail(node, f"{text} is not a plain number")
             return Const(number, NUMBER)
         if isinstance(value, str):
@@ -181,6 +198,8 @@ class _Parser:
             return left, self.word(node, right, left.type)
         if right.type.name == "category" and left.type == TEXT:
             return self.word(node, left, right.type), right
+        if TEXT in (left.type, right.type):
+            self.fail(node, f"'{ast.unparse(node)}': a quoted word only makes sense beside a category")
         if left.type == NULL and right.type != NULL:
             return Const(None, right.type), right
         if right.type == NULL and left.type != NULL:
@@ -204,6 +223,8 @@ class _Parser:
                                                               ("min", "max", "coalesce")):
             self.fail(node, f"{name}() takes {len(wanted)} argument{'s' if len(wanted) > 1 else ''}")
         args = [self.build(arg, depth) for arg in node.args]
+        if name == "is_null" and args[0].type == TEXT:
+            self.fail(node, "a quoted word is never null")
         if name in ("min", "max", "coalesce"):
             return self.fold(node, name, args)
         if wanted != ("any",):
