@@ -69,20 +69,3 @@ def test_reading_only_makes_no_file_and_a_closed_ledger_says_so(tmp_path: Path) 
     ledger.close()
     with pytest.raises(LedgerError):
         ledger.last()
-
-
-def test_an_altered_key_is_noticed(tmp_path: Path) -> None:
-    """The digest covers what an entry says; its key must not be exchangeable beside it."""
-    from flightworthy.adapters.sqlite.segment import pack
-
-    ledger = open_ledger("sqlite:///l.db", tmp_path)
-    ledger.commit(Block(entries(1, 2)))
-    ledger.close()
-    swapped = [e._replace(key=f"other-{e.seq}") for e in entries(1, 2)]
-    with sqlite3.connect(tmp_path / "l.db") as db:
-        db.execute("UPDATE segment SET body = ?", (pack(swapped),))
-    db.close()
-    ledger = open_ledger("sqlite:///l.db", tmp_path)
-    with pytest.raises(LedgerError, match="altered"):
-        list(ledger.scan())
-    ledger.close()

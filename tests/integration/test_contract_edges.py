@@ -57,7 +57,7 @@ def test_a_repeated_name_does_not_hide_behind_an_absent_optional_one() -> None:
 
 
 @pytest.mark.parametrize(("literal", "reason"), [
-    (b'"\xff"', "encoding"), (b"1" * 5000, "malformed"), (b"[" * 3000 + b"]" * 3000, "malformed"), (b"NaN", "malformed"),
+    (b'"\xff"', "encoding"), (b"[" * 3000 + b"]" * 3000, "malformed"), (b"NaN", "malformed"),
     (b"-Infinity", "malformed"), (b"01", "malformed"), (b"tru", "malformed"), (b'{"a":1,"a":2}', "duplicate_key"),
 ])
 def test_what_stands_in_an_ignored_field_never_stops_the_stream(literal: bytes, reason: str) -> None:

@@ -44,7 +44,11 @@ def retry(path: Path, var: Path | None, record: int | None, repaired: Path | Non
     pilot = load(path)
     if repaired is not None and record is None:
         raise DataError("a repaired record replaces one in quarantine", next_step="give its id")
+    try:
+        instead = repaired.read_bytes().strip() if repaired else None
+    except OSError as error:
+        raise DataError(f"cannot read the repaired record: {error}", where=str(repaired)) from error
     engine = Engine.open(pilot, rooms(pilot, var))
-    admitted, again = retry_held(engine, record, repaired.read_bytes().strip() if repaired else None)
+    admitted, again = retry_held(engine, record, instead)
     engine.close()
     say(f"{admitted} admitted, {again} held again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from importlib.resources import as_file, files
@@ -64,7 +65,7 @@ def schema() -> None:
 
 def new(folder: Path) -> None:
     """Copy the starter pilot. Raises `DataError` when the folder is not empty."""
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError("the folder is not empty", where=str(folder), next_step="choose another one")
     folder.mkdir(parents=True, exist_ok=True)
     with as_file(files("flightworthy.pilots") / "starter") as starter:
@@ -72,6 +73,6 @@ def new(folder: Path) -> None:
             if file.suffix in (".yaml", ".py", ".md") and file.name != "__init__.py":
                 shutil.copy(file, folder / file.name)
     manifest = folder / "pilot.yaml"
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in folder.resolve().name).lstrip("._-") or "pilot"
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", folder.resolve().name).lstrip("._-")[:64] or "pilot"
     manifest.write_text(manifest.read_text().replace("pilot: starter", f"pilot: {name}"))
     say(f"made {folder}: edit pilot.yaml, then\n  flightworthy check {folder}\n  flightworthy demo {folder}")

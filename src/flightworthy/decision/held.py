@@ -38,11 +38,15 @@ def retry(engine: Engine, record: int | None = None, repaired: bytes | None = No
 def _again(engine: Engine, batch: list[Quarantined], repaired: bytes | None) -> list[int]:
     raws = [repaired if repaired is not None else q.raw for q in batch]
     kinds = [OUTCOME if q.reason in _ABOUT_OUTCOMES else EVENT for q in batch]
-    work = engine.prepare(Arrivals(raws, engine.clock.now(), kinds, "retry"))
-    engine.score(work)
-    engine.finish(work)
-    through = [q.id for q, result in zip(batch, work.results, strict=True)
-               if not isinstance(result, Rejection) and q.reason != "id_conflict"]
-    engine.ledger.commit(Block(work.entries, (), {}, [(i, "admitted") for i in through]))
+    try:
+        work = engine.prepare(Arrivals(raws, engine.clock.now(), kinds, "retry"))
+        engine.score(work)
+        engine.finish(work)
+        through = [q.id for q, result in zip(batch, work.results, strict=True)
+                   if not isinstance(result, Rejection) and q.reason != "id_conflict"]
+        engine.ledger.commit(Block(work.entries, (), {}, [(i, "admitted") for i in through]))
+    except BaseException:
+        engine.recover()
+        raise
     engine.admission.release(work)
     return through

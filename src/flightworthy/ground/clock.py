@@ -69,7 +69,7 @@ def duration(text: str) -> int:
     if unit not in _UNITS:
         raise ValueError(f"unknown unit {unit!r} in {text!r} (use us, ms, s, m, h, d, w)")
     micros = Decimal(number) * _UNITS[unit]
-    if micros >= 2**63 or micros != int(micros):
+    if micros >= 10**24 or micros != int(micros):
         raise ValueError(f"{text!r} is not a whole number of microseconds")
     return int(micros)
 

@@ -75,7 +75,7 @@ class Columns:
             wrong = ~self._close(value, scale) & ~np.isnan(value)
             for row in np.flatnonzero(wrong).tolist():
                 digits = round(math.log10(scale))
-                bad[row] = Rejection("scale", name, f"{value[row]!r} has more than {digits} digits after the point")
+                bad[row] = Rejection("scale", name, f"{float(value[row])!r} has more than {digits} digits after the point")
         time_field = self.contract.time_field
         outside = np.abs(times) > _LATEST
         outside |= times > arrived + self._future
@@ -88,7 +88,7 @@ class Columns:
         """Whether a number has no more digits than its scale. Binary noise in the last bits (85.64999999999999 for
         85.65) is not a third digit."""
         minor = value * scale
-        close: NDArray[np.bool_] = np.abs(np.rint(minor) - minor) <= 1e-12 * np.maximum(1.0, np.abs(minor))
+        close: NDArray[np.bool_] = np.abs(np.rint(minor) - minor) <= 4 * np.spacing(np.abs(minor))
         return close
 
     def _codes(self, name: str, events: Sequence[Any], state: FeatureState) -> Ints:

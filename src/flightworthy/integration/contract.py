@@ -7,6 +7,7 @@ A record is bytes of JSON (a line, a message, a request) or a mapping of plain v
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ _PATH = re.compile(r" - at `\$\.?(.*?)`$")
 _NAMED = re.compile(r"field `([^`]*)`")
 _DECIMAL = re.compile(r"-?\d{1,17}(\.\d{1,6})?")
 # What msgspec says → our reason, first match wins.
-_REASONS = (("unknown field", "unknown_field"), ("missing required field", "missing_field"), ("got `null`", "null"),
-            ("Invalid enum value", "category"), ("matching regex", "format"), ("of length", "length"),
-            ("RFC3339", "format"), ("datetime", "format"), (" >= ", "range"), (" <= ", "range"),
-            ("out of range", "range"), ("Expected `", "type"))
+_REASONS = ((r"Object contains unknown field", "unknown_field"), (r"Object missing required field", "missing_field"),
+            (r"Invalid enum value", "category"), (r"Invalid (RFC3339|datetime)", "format"), (r".*out of range", "range"),
+            (r"Expected `[^`]*`, got `null`", "null"), (r"Expected `str` matching regex", "format"),
+            (r"Expected `[^`]*` of length", "length"), (r"Expected `[^`]*` with a timezone", "format"),
+            (r"Expected `[^`]*` (>|<)", "range"), (r"Expected `", "type"))
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,25 @@ class RejectionError(Exception):
         self.rejection = rejection
 
 
+def no_duplicates(raw: bytes) -> None:
+    """Raise `RejectionError` when a name stands twice, at any depth, or the bytes are not JSON after all."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in seen:
+                raise RejectionError(Rejection("duplicate_key", name, f"the name '{name}' appears twice"))
+            seen[name] = value
+        return seen
+
+    try:
+        json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_int=len)  # values do not matter here
+    except UnicodeDecodeError as error:
+        raise RejectionError(Rejection("encoding", "", f"not UTF-8: {error.reason} at byte {error.start}")) from None
+    except (ValueError, RecursionError) as error:
+        raise RejectionError(Rejection("malformed", "", str(error))) from None
+
+
 class Contract:
     """Reads records of one pilot. Thread-safe: nothing changes after construction."""
 
@@ -63,11 +84,13 @@ class Contract:
         self._decoder = msgspec.json.Decoder(self.event)
         self._events = list[self.event]  # type: ignore[name-defined]
         self._decimals = [name for name, spec in events.fields.items() if spec.type == "decimal"]
-        self._required = sum(not spec.nullable for spec in events.fields.values())
+        self._optional = [name for name, spec in events.fields.items() if spec.nullable]
         self._all = len(events.fields)
 
     def read(self, raw: Raw) -> Any:
         """The typed event of a record. Raises `RejectionError`."""
+        if isinstance(raw, bytes) and len(raw) > self._max_bytes:
+            raise RejectionError(Rejection("too_large", "", f"{len(raw)} bytes, at most {self._max_bytes}"))
         try:
             if not isinstance(raw, bytes):
                 return msgspec.convert(raw, self.event, strict=False)
@@ -76,11 +99,9 @@ class Contract:
             return self._second_look(raw, str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RejectionError(self._unreadable(raw, str(error))) from None
-        if len(raw) > self._max_bytes:
-            raise RejectionError(Rejection("too_large", "", f"{len(raw)} bytes, at most {self._max_bytes}"))
-        members = len(_COLON.findall(raw))
-        if members != self._all and not (self._required <= members < self._all and self._strict_count(raw) == members):
-            self._no_duplicates(raw)
+        # Every field there, and as many colons as fields: no name can stand twice. Else look closely.
+        if len(_COLON.findall(raw)) != self._all or any(getattr(event, name) is None for name in self._optional):
+            no_duplicates(raw)
         return event
 
     def read_table(self, rows: Sequence[Raw]) -> list[Any] | None:
@@ -95,30 +116,11 @@ class Contract:
         """The id as text."""
         return str(getattr(event, self.id_field))
 
-    def _strict_count(self, raw: bytes) -> int:
-        """Distinct top-level names; fewer than the members when one is repeated or nested."""
-        return len(json.loads(raw))
-
-    def _no_duplicates(self, raw: bytes) -> None:
-        """Raise `RejectionError` when a name stands twice, at any depth."""
-
-        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            seen: dict[str, Any] = {}
-            for name, value in pairs:
-                if name in seen:
-                    raise RejectionError(Rejection("duplicate_key", name, f"the name '{name}' appears twice"))
-                seen[name] = value
-            return seen
-
-        json.loads(raw, object_pairs_hook=once)
-
     def _unreadable(self, raw: Raw, message: str) -> Rejection:
         try:
             bytes(raw if isinstance(raw, bytes) else b"").decode()
         except UnicodeDecodeError as error:
             return Rejection("encoding", "", f"not UTF-8: {error.reason} at byte {error.start}")
-        if isinstance(raw, bytes) and len(raw) > self._max_bytes:
-            return Rejection("too_large", "", f"{len(raw)} bytes, at most {self._max_bytes}")
         return Rejection("malformed", "", message)
 
     def _second_look(self, raw: Raw, message: str) -> Any:
@@ -126,15 +128,15 @@ class Contract:
         path = _PATH.search(message)
         if path and path.group(1) in self._decimals and "got `str`" in message and isinstance(raw, bytes):
             try:
-                self._no_duplicates(raw)
+                no_duplicates(raw)
                 members = json.loads(raw)
             except (ValueError, RecursionError) as error:  # broken after the place where typed reading stopped
                 raise RejectionError(self._unreadable(raw, str(error))) from None
             if any(isinstance(v, str) for v in (members[n] for n in self._decimals if n in members)):
                 texts = {n: members[n] for n in self._decimals if isinstance(members.get(n), str)}
                 if all(_DECIMAL.fullmatch(text) for text in texts.values()):
-                    return self.read(json.dumps(members | {n: float(t) for n, t in texts.items()}).encode())
-        reason = next((word for said, word in _REASONS if said in message), "type")
+                    return self.read(msgspec.json.encode(members | {n: float(t) for n, t in texts.items()}))
+        reason = next((word for pattern, word in _REASONS if re.match(pattern, message, re.DOTALL)), "type")
         named = _NAMED.search(message)
         field = path.group(1) if path else (named.group(1) if named else "")
         raise RejectionError(Rejection(reason, field, message.split(" - at `$", maxsplit=1)[0]))
@@ -144,10 +146,10 @@ class Contract:
         high = None if spec.max is None else float(spec.max)
         if spec.type == "text":
             return Annotated[str, msgspec.Meta(min_length=1, max_length=spec.max_length or 256,
-                                               pattern=f"^(?:{spec.pattern})$" if spec.pattern else None)]
+                                               pattern=f"^(?:{spec.pattern})\\Z" if spec.pattern else None)]
         if spec.type == "integer":
-            return Annotated[int, msgspec.Meta(ge=-SAFE_INTEGER if low is None else int(low),
-                                               le=SAFE_INTEGER if high is None else int(high))]
+            return Annotated[int, msgspec.Meta(ge=-SAFE_INTEGER if low is None else math.ceil(low),
+                                               le=SAFE_INTEGER if high is None else math.floor(high))]
         if spec.type in ("number", "decimal"):
             most = SAFE_INTEGER / 10 ** (2 if spec.scale is None else spec.scale) if spec.type == "decimal" else 1e300
             return Annotated[float, msgspec.Meta(ge=-most if low is None else low, le=most if high is None else high)]
@@ -156,5 +158,6 @@ class Contract:
         if spec.type == "boolean":
             return bool
         if spec.unit is not None:
-            return Annotated[int, msgspec.Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
+            most_units = 2**61 // max(1, spec.unit)
+            return Annotated[int, msgspec.Meta(ge=-most_units, le=most_units)]
         return datetime if spec.assume_utc else Annotated[datetime, msgspec.Meta(tz=True)]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from flightworthy.ground.clock import micros
-from flightworthy.integration.contract import Raw, Rejection, RejectionError
+from flightworthy.integration.contract import Raw, Rejection, RejectionError, no_duplicates
 from flightworthy.manifest.pilot import Pilot
 
 
@@ -40,6 +40,8 @@ class OutcomeContract:
                                                                                               strict=False)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RejectionError(Rejection("outcome", "", str(error))) from None
+        if isinstance(raw, bytes):
+            no_duplicates(raw)
         known = record.known_at
         label = float(getattr(record, self._label))
         return Outcome(str(getattr(record, self._id)), label, None if known is None else micros(known))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 
 from flightworthy.ground.clock import duration
 
@@ -91,7 +91,7 @@ class Outcomes(Section):
     type: Literal["boolean", "number"] = Field(description="type of the label")
     delay: Duration = Field(description="time after the event until the label is normally known")
     horizon: Duration | None = Field(None, description="time after which a label is final (default: delay)")
-    absent: bool | Number | None = Field(None, description="value when no label arrives by the delay; unset: unknown")
+    absent: StrictBool | Number | None = Field(None, description="value when no label arrives by the delay; unset: unknown")
     columns: Words = Field(default_factory=list, description="other names of the label in files")
     known_at: str | None = Field(None, description="column with the time a label became known, in history files")
 

@@ -70,7 +70,10 @@ def flavour(name: str, folder: Path) -> tuple[Flavour, str]:
     if kind != "python" or not file or not path.is_file() or folder.resolve() not in path.resolve().parents:
         raise ModelError("no such model flavour", where="model.flavour", found=name,
                          expected="lightgbm, or python:FILE.py:CLASS with FILE in the pilot's folder")
-    made: Flavour = getattr(_module(path), class_name)()
+    try:
+        made: Flavour = getattr(_module(path), class_name)()
+    except Exception as error:  # whatever a user's file raises while it loads
+        raise ModelError(f"the pilot's flavour cannot be loaded: {type(error).__name__}: {error}", where=name) from error
     return made, digest(path.read_bytes()).hex()
 
 

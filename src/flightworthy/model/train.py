@@ -83,7 +83,8 @@ def _split(pilot: Pilot, table: Table) -> tuple[NDArray[np.bool_], NDArray[np.bo
     """Rows to learn from and rows to judge by."""
     split = pilot.manifest.model.train.split
     if split.by == "time":
-        cut = table.times[int(len(table.times) * (1 - split.share))] if len(table.times) else 0
+        n = len(table.times)
+        cut = table.times[min(n - 1, int(n * (1 - split.share)))] if n else 0
         # What is learnt from must have had its label before the judged part begins.
         return table.times + pilot.manifest.outcomes.delay <= cut, table.times >= cut
     rng = np.random.default_rng(pilot.manifest.model.seed)
@@ -139,7 +140,8 @@ def _bands(y: Floats, guess: Floats, coverage: float) -> list[dict[str, float]]:
     band = np.searchsorted(edges, guess, side="right")
     out = []
     for i in range(len(edges) + 1):
-        residual = np.sort((y - guess)[band == i])
+        # A band nobody falls into (tied predictions) takes the residuals of all.
+        residual = np.sort((y - guess)[band == i] if (band == i).any() else y - guess)
         rank = (len(residual) + 1) * (1 - coverage) / 2
         low = residual[max(0, int(np.floor(rank)) - 1)]
         high = residual[min(len(residual) - 1, int(np.ceil(len(residual) + 1 - rank)) - 1)]

@@ -44,7 +44,7 @@ def labelled(pilot: Pilot, rows: Iterable[Row],
     for row in rows:
         label, known_at = row.label, row.known_at
         if outcomes is not None:
-            label, known_at = outcomes.get(peek.event(row.raw)[1], (label, known_at))
+            label, known_at = outcomes.get(str(peek.event(row.raw)[1]), (label, known_at))
         yield Labelled(row.raw, float("nan") if label is None else label, known_at)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -67,7 +69,10 @@ class CsvSource:
     def rows(self) -> Iterator[Row]:
         taken: list[bytes] = []
         reader = csv.reader(_decoded(self._path, taken), strict=True)
-        header = next(reader, None)
+        try:
+            header = next(reader, None)
+        except csv.Error as error:
+            raise DataError(f"the header is not CSV: {error}", where=str(self._path)) from error
         if header is None:
             return
         mapping = map_columns(self._pilot, header, str(self._path))
@@ -101,7 +106,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             for line in file:
                 yield line.removeprefix(_BOM) if first else line
                 first = False
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read the file: {error}", where=str(path)) from error
 
 
@@ -123,13 +128,16 @@ def _members(line: bytes) -> dict[str, Any] | None:
 def _label(value: Any) -> float | None:
     if value is None or value == "":
         return None
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool):
         return float(value)
     text = str(value).strip().lower()
     try:
-        return _TRUTH[text] if text in _TRUTH else float(text)
+        number = _TRUTH[text] if text in _TRUTH else float(text)
     except ValueError as error:
         raise DataError("a label is neither a number nor a truth value", found=value) from error
+    if not math.isfinite(number):
+        raise DataError("a label is not a finite number", found=value)
+    return number
 
 
 def _instant(value: Any) -> int | None:

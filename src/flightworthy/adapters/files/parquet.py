@@ -23,14 +23,14 @@ class ParquetSource:
         self.name, self._path, self._pilot = path.name, path, pilot
         self._db = duckdb.connect()
         try:
-            found = self._db.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path)]).description
+            found = self._db.execute("SELECT * FROM read_parquet(?) LIMIT 0", [_literal(path)]).description
         except duckdb.Error as error:
             raise DataError(f"not a Parquet file: {error}", where=str(path)) from error
         self._types = {name: str(kind) for name, kind, *_ in found or []}
         self._mapping = map_columns(pilot, self._types, str(path))
 
     def length(self) -> int | None:
-        row = self._db.execute("SELECT count(*) FROM read_parquet(?)", [str(self._path)]).fetchone()
+        row = self._db.execute("SELECT count(*) FROM read_parquet(?)", [_literal(self._path)]).fetchone()
         return None if row is None else int(row[0])
 
     def rows(self) -> Iterator[Row]:
@@ -39,10 +39,14 @@ class ParquetSource:
         wanted = [self._expression(field, column) for field, column in mapping.fields.items()]
         wanted.append(f"CAST({_quoted(mapping.label)} AS DOUBLE)" if mapping.label else "NULL")
         wanted.append(f"epoch_us({_quoted(mapping.known_at)})" if mapping.known_at else "NULL")
-        cursor = self._db.cursor().execute(f"SELECT {', '.join(wanted)} FROM read_parquet(?)", [str(self._path)])  # noqa: S608 - column names, quoted
-        while rows := cursor.fetchmany(_AT_ONCE):
-            for row in rows:
-                yield Row(dict(zip(names, row, strict=False)), row[-2], row[-1])
+        query = f"SELECT {', '.join(wanted)} FROM read_parquet(?)"  # noqa: S608 - column names, quoted
+        try:
+            cursor = self._db.cursor().execute(query, [_literal(self._path)])
+            while rows := cursor.fetchmany(_AT_ONCE):
+                for row in rows:
+                    yield Row(dict(zip(names, row, strict=False)), row[-2], row[-1])
+        except duckdb.Error as error:
+            raise DataError(f"cannot read the file: {error}", where=str(self._path)) from error
 
     def _expression(self, field: str, column: str) -> str:
         kind, wanted, name = self._types[column], self._pilot.manifest.events.fields[field].type, _quoted(column)
@@ -55,6 +59,11 @@ class ParquetSource:
         if wanted in ("number", "decimal") and kind.startswith(_NUMERIC):
             return f"CAST({name} AS DOUBLE)"
         return name
+
+
+def _literal(path: Path) -> str:
+    """A path in which nothing is a pattern."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in str(path))
 
 
 def _quoted(column: str | None) -> str:

@@ -30,7 +30,8 @@ class SqliteLedger:
         self.path = path
         if read_only and not path.exists():
             raise LedgerError("there is no ledger here", where=str(path), next_step="run the pilot first")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with _translated(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         with _translated(str(path)):
             self._writer = None if read_only else self._connect()
@@ -84,7 +85,7 @@ class SqliteLedger:
 
     def _write_entries(self, db: sqlite3.Connection, entries: Sequence[Entry], body: bytes) -> None:
         last = db.execute("SELECT last FROM head").fetchone()[0]
-        if entries[0].seq != last + 1 or entries[-1].seq != last + len(entries):
+        if [e.seq for e in entries] != list(range(last + 1, last + 1 + len(entries))):
             raise LedgerError("entries do not continue the ledger", where=str(self.path), found=entries[0].seq,
                               expected=f"{last + 1}", next_step="another writer was here; recover and try again")
         kinds = json.dumps(sorted({e.kind for e in entries}))
@@ -175,6 +176,8 @@ def _translated(where: str) -> Iterator[None]:
     except sqlite3.IntegrityError as error:
         raise LedgerError(f"a decision for this event id exists already ({error})", where=where,
                           next_step="recover: the ledger already holds the answer") from error
+    except OSError as error:
+        raise LedgerError(f"cannot open the ledger: {error}", where=where, next_step="check the path and permissions") from error
     except sqlite3.Error as error:
         raise LedgerError(f"SQLite: {error}", where=where, retryable=any(w in str(error).lower() for w in _BUSY),
                           next_step="check disk space and permissions") from error
