@@ -71,7 +71,8 @@ def decide(path: Path, data: str, outcomes: str | None, var: Path | None, resume
     source = learn.open_source(data, pilot)
     engine = Engine.open(pilot, rooms(pilot, var))
     with bar("deciding", source.length()) as advance:
-        report = stream.run(engine, merged(pilot, source.rows(), outcome_lines(outcomes), until=2**62), source.name, resume=resume,
+        items = merged(pilot, source.rows(), outcome_lines(outcomes), until=2**62)
+        report = stream.run(engine, items, source.name, resume=resume,
                             watch=lambda r: advance(r.records))
     engine.close()
     rate = report.decisions / report.seconds if report.seconds else 0.0
