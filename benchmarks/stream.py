@@ -10,6 +10,7 @@ import resource
 import shutil
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import numpy as np
 from benchmarks import traffic
 from benchmarks.common import step, write
 from flightworthy.decision.engine import Engine
+from flightworthy.decision.learn import read_history
+from flightworthy.decision.line import Line
 from flightworthy.integration.features.plan import compile_groups
 from flightworthy.integration.features.state import FeatureState, Rows
 from flightworthy.manifest.load import load
@@ -68,7 +71,8 @@ def measure(pilot: Pilot, folder: Path, events: int) -> dict[str, Any]:
             engine.ledger.close() if attempt < 2 else None
     rate, report = sorted(runs, key=lambda run: run[0])[1]
     with step("model alone"):
-        alone = {threads: model_rate(engine, threads) for threads in (1, 2)}
+        frames = real_frames(pilot, folder / "live.parquet")
+        alone = {threads: model_rate(engine, threads, frames) for threads in (1, 2)}
     total = sum(report.stages.values())
     return {
         "decisions": report.decisions, "decisions_per_second": rate, "outcomes": report.outcomes,
@@ -82,17 +86,23 @@ def measure(pilot: Pilot, folder: Path, events: int) -> dict[str, Any]:
     }
 
 
-def model_rate(engine: Engine, threads: int) -> float:
-    """Rows a second of the champion's predictor on batches like the stream's, nothing else running."""
+def real_frames(pilot: Pilot, path: Path, batches: int = 40) -> list[Any]:
+    """What the model saw of the stream's first batches."""
+    line = Line(pilot, {})
+    rows = islice(learn.open_source(str(path), pilot).rows(), batches * BATCH)
+    x = line.inputs(read_history(line, learn.labelled(pilot, rows)).frame)
+    return [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
+
+
+def model_rate(engine: Engine, threads: int, frames: list[Any]) -> float:
+    """Rows a second of the champion's predictor on the stream's own batches, nothing else running."""
     model = engine.line.chain.models["champion"]
     model._predictor.threads = threads  # type: ignore[attr-defined]  # the engine itself asks with one
-    rng = np.random.default_rng(0)
-    frames = [rng.lognormal(1, 1, (BATCH, len(engine.pilot.inputs))) for _ in range(40)]
     model.predict(frames[0])
     started = time.perf_counter()
     for frame in frames:
         model.predict(frame)
-    return len(frames) * BATCH / (time.perf_counter() - started)
+    return sum(map(len, frames)) / (time.perf_counter() - started)
 
 
 def rows_of(n: int, entities: int, seed: int = 0, days: float = 60.0) -> Rows:

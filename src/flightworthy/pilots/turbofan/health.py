@@ -3,6 +3,7 @@
 The index is one weighted sum of sensors that rises as an engine wears. Its weights come from a ridge regression on
 training engines only: within each engine, the sensors' deviation from that engine's own mean against the deviation of
 its remaining life (capped at 125), so that differences between engines at birth do not count.
+The weights in pilot.yaml saw every training engine: figures on training engines held back from the model are optimistic.
 
 Usage: python -m flightworthy.pilots.turbofan.health READINGS.parquet > features.yaml
 """
