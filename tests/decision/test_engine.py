@@ -111,6 +111,8 @@ def test_an_outcome_before_its_decision_waits_in_quarantine(open_engine: Open, s
     assert engine.observe([told, b"nonsense"])[0].reason == "no_decision"
     engine.decide([line])
     assert retry(engine) == (1, 1)
+    again = engine.observe([told])[0]
+    assert (again.kind, again.id, again.label, again.decision) == ("outcome", name, 1.0, 1)
     outcome = next(engine.ledger.scan(1, (OUTCOME,)))
     assert json.loads(outcome.content)["decision"] == 1
 

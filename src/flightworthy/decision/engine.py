@@ -118,6 +118,8 @@ class Engine:
         if work.outcomes:
             truths = [outcome_record(seq, o.event_id, p.seq, o.label, o.known_at, arrivals.arrived)
                       for seq, o, p in work.outcomes]
+            told = {truth.seq: truth for truth in truths}
+            work.results = [told[r[0]] if isinstance(r, tuple) else r for r in work.results]
             records = sorted([*records, *truths], key=lambda record: record.seq)
         work.entries = entries_of(records)
 
