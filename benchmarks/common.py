@@ -12,6 +12,7 @@ from typing import Any
 from flightworthy.decision.learn import History, Labelled, read_history
 from flightworthy.decision.line import Line
 from flightworthy.ground import figures
+from flightworthy.integration.sources import rows
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn
@@ -50,5 +51,5 @@ def history(manifest: Path, data: str) -> tuple[Pilot, Line, History, list[Label
     """A file replayed through a manifest's contract and features."""
     pilot = load(manifest)
     line = Line(pilot, {})
-    past = list(learn.labelled(pilot, learn.open_source(data, pilot).rows()))
+    past = list(learn.labelled(pilot, rows(learn.open_source(data, pilot).chunks())))
     return pilot, line, read_history(line, past), past

@@ -24,7 +24,7 @@ from benchmarks.common import PILOTS, step, write
 from flightworthy.decision.engine import Engine, Rooms
 from flightworthy.decision.line import Line
 from flightworthy.decision.recovery import advance_from_ledger
-from flightworthy.governance.ledger import DECISION
+from flightworthy.governance.ledger import DECISION, OUTCOME
 from flightworthy.integration.features import snapshot
 from flightworthy.manifest.load import load
 from flightworthy.operation import learn, stream
@@ -34,6 +34,7 @@ BATCH, SNAPSHOT_EVERY = 64, 7
 PREPARE = """
 import sys
 from pathlib import Path
+from flightworthy.integration import sources
 from flightworthy.manifest.load import load
 from flightworthy.operation import learn
 from flightworthy.pilots.fraud.simulate import Size, simulate
@@ -41,7 +42,7 @@ folder = Path(sys.argv[2])
 made = simulate(folder, int(sys.argv[3]), Size(cards=1500, terminals=600))
 pilot = load(Path(sys.argv[1]))
 told = learn.outcomes_by_id(pilot, (folder / made["history_outcomes"]).read_bytes().splitlines())
-rows = learn.open_source(str(folder / made["history"]), pilot).rows()
+rows = sources.rows(learn.open_source(str(folder / made["history"]), pilot).chunks())
 learn.learn(pilot, learn.labelled(pilot, rows, told), folder / "var")
 """
 
@@ -151,9 +152,10 @@ def _child(folder: Path, var: Path, writer: int) -> None:
             os.write(writer, b"".join(b"%d\n" % seq for seq in range(told + 1, last + 1)))
         told = last
 
-    outcomes = (folder / "live_outcomes.ndjson").read_bytes().splitlines()
-    items = merged(pilot, learn.open_source(str(folder / "live.ndjson"), pilot).rows(), outcomes)
-    stream.run(engine, items, "live", batch=BATCH, resume=True, watch=tell, snapshot_every=SNAPSHOT_EVERY)
+    outcomes = [line for name in ("history", "live") for line in (folder / f"{name}_outcomes.ndjson").read_bytes().splitlines()]
+    past, live = (learn.open_source(str(folder / f"{name}.ndjson"), pilot).chunks() for name in ("history", "live"))
+    lots = merged(pilot, live, outcomes, history=past)
+    stream.run(engine, lots, "live", batch=BATCH, key="live", watch=tell, snapshot_every=SNAPSHOT_EVERY)
     engine.close()
     os._exit(0)
 
@@ -163,7 +165,7 @@ def _ids(var: Path) -> dict[int, str]:
     if not (var / "ledger.db").exists():
         return {}
     ledger = Rooms.of(load(PILOTS / "fraud"), var).open_ledger()
-    found = {e.seq: f"{e.kind} {e.key}" + ("" if e.kind == DECISION else f" {e.seq}") for e in ledger.scan()}
+    found = {e.seq: f"{e.kind} {e.key}" + (f" {e.seq}" if e.kind == OUTCOME else "") for e in ledger.scan()}
     ledger.close()
     return found
 
@@ -178,7 +180,7 @@ def _look(var: Path) -> dict[str, Any]:
     ledger = rooms.open_ledger()
     decisions: dict[str, Any] = {}
     for entry in ledger.scan(1, (DECISION,)):
-        record = msgspec.json.decode(entry.content)
+        record = msgspec.msgpack.decode(entry.content)
         decisions[entry.key] = {k: v for k, v in record.items() if k not in ("arrived", "decided", "clocks")}
     rebuilt, saved = line.state(), line.state()
     advance_from_ledger(line, rebuilt, ledger, 1)

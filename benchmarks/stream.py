@@ -23,6 +23,7 @@ from flightworthy.decision.learn import read_history
 from flightworthy.decision.line import Line
 from flightworthy.integration.features.plan import compile_groups
 from flightworthy.integration.features.state import FeatureState, Rows
+from flightworthy.integration.sources import rows
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn, stream
@@ -57,7 +58,7 @@ def measure(pilot: Pilot, folder: Path, events: int) -> dict[str, Any]:
     with step("traffic and training"):
         traffic.write(folder / "past.parquet", 150_000, seed=1)
         traffic.write(folder / "live.parquet", events, seed=2)
-        past = learn.labelled(pilot, learn.open_source(str(folder / "past.parquet"), pilot).rows())
+        past = learn.labelled(pilot, rows(learn.open_source(str(folder / "past.parquet"), pilot).chunks()))
         learn.learn(pilot, past, folder / "var")
     runs = []
     for attempt in range(3):
@@ -65,8 +66,8 @@ def measure(pilot: Pilot, folder: Path, events: int) -> dict[str, Any]:
             shutil.rmtree(folder / "run", ignore_errors=True)
             shutil.copytree(folder / "var", folder / "run")
             engine = Engine.open(pilot, folder / "run", snapshots=False)
-            rows = learn.open_source(str(folder / "live.parquet"), pilot).rows()
-            report = stream.run(engine, merged(pilot, rows), "live")
+            lots = merged(pilot, learn.open_source(str(folder / "live.parquet"), pilot).chunks())
+            report = stream.run(engine, lots, "live")
             runs.append((report.decisions / report.seconds, report))
             engine.ledger.close() if attempt < 2 else None
     rate, report = sorted(runs, key=lambda run: run[0])[1]
@@ -86,11 +87,11 @@ def measure(pilot: Pilot, folder: Path, events: int) -> dict[str, Any]:
     }
 
 
-def real_frames(pilot: Pilot, path: Path, batches: int = 40) -> list[Any]:
+def real_frames(pilot: Pilot, path: Path, batches: int = 20) -> list[Any]:
     """What the model saw of the stream's first batches."""
     line = Line(pilot, {})
-    rows = islice(learn.open_source(str(path), pilot).rows(), batches * BATCH)
-    x = line.inputs(read_history(line, learn.labelled(pilot, rows)).frame)
+    first = islice(rows(learn.open_source(str(path), pilot).chunks()), batches * BATCH)
+    x = line.inputs(read_history(line, learn.labelled(pilot, first)).frame)
     return [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
 
 

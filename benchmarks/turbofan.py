@@ -23,7 +23,7 @@ from flightworthy.decision.learn import Labelled, read_history
 from flightworthy.decision.line import Line
 from flightworthy.decision.replay import replay
 from flightworthy.decision.valuation import judge, value
-from flightworthy.integration.sources import Row
+from flightworthy.integration.sources import Row, chunked
 from flightworthy.manifest.load import load
 from flightworthy.operation import learn, stream
 from flightworthy.operation.feed import merged
@@ -62,7 +62,7 @@ def main(data: str) -> None:
             learned = learn.learn(pilot, told, var, now=2**60)
         engine = Engine.open(pilot, var)
         with step("deciding"):
-            report = stream.run(engine, merged(pilot, rows_of(test)), "test")
+            report = stream.run(engine, merged(pilot, chunked(rows_of(test))), "test")
             outcomes = [msgspec.json.encode({"reading": r["reading"],
                                              "rul": float(truth[r["unit"]] + last[r["unit"]] - r["cycle"])}) for r in test]
             engine.observe(outcomes)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flightworthy.decision.engine import Engine
+from flightworthy.integration.sources import rows
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn
@@ -44,8 +45,8 @@ def starter_trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     made = module.simulate(folder, 3, 5000, 200)
     pilot = load(PILOTS / "starter")
     told = learn.outcomes_by_id(pilot, (folder / made["history_outcomes"]).read_bytes().splitlines())
-    rows = learn.open_source(str(folder / made["history"]), pilot).rows()
-    learn.learn(pilot, learn.labelled(pilot, rows, told), folder / "var")
+    past = rows(learn.open_source(str(folder / made["history"]), pilot).chunks())
+    learn.learn(pilot, learn.labelled(pilot, past, told), folder / "var")
     return Trained(pilot, folder, folder / "var", made)
 
 

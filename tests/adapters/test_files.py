@@ -10,6 +10,7 @@ import pytest
 
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.integration.sources import Row
+from flightworthy.integration.sources import rows as rows_of
 from flightworthy.manifest.load import load
 from flightworthy.operation.learn import open_source
 from tests.conftest import PILOTS
@@ -20,7 +21,7 @@ LINE = b'{"transaction_id":"1","tx_time":"2026-03-02T10:00:00Z","card_id":"C","t
 
 def rows(path: Path, data: bytes) -> list[Row]:
     path.write_bytes(data)
-    return list(open_source(str(path), PILOT).rows())
+    return list(rows_of(open_source(str(path), PILOT).chunks()))
 
 
 def test_ndjson_with_mark_blank_lines_and_a_cut_last_line(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_parquet_types_nan_and_missing_columns(tmp_path: Path) -> None:
     duckdb.sql("SELECT 7 AS TRANSACTION_ID, TIMESTAMPTZ '2026-03-02 10:00:00+02' AS TX_DATETIME, 1::SMALLINT AS CUSTOMER_ID, "
                "'M' AS TERMINAL_ID, 'nan'::DOUBLE AS TX_AMOUNT, 1::TINYINT AS TX_FRAUD").write_parquet(str(path))
     source = open_source(str(path), PILOT)
-    found = list(source.rows())
+    found = list(rows_of(source.chunks()))
     assert source.length() == 1
     assert found[0].label == 1.0
     assert found[0].raw == {"transaction_id": "7", "tx_time": "2026-03-02T08:00:00.000000Z", "card_id": "1", "terminal_id": "M",

@@ -11,6 +11,7 @@ import pytest
 from flightworthy.adapters.files.factory import open_source
 from flightworthy.ground.errors import DataError
 from flightworthy.integration.sources import Row
+from flightworthy.integration.sources import rows as rows_of
 from flightworthy.manifest.load import load, parse
 from tests.conftest import PILOTS
 
@@ -22,7 +23,7 @@ ROW = b"1,2026-03-02 10:00:00,C,M,1.5,1\n"
 
 def rows(path: Path, data: bytes) -> list[Row]:
     path.write_bytes(data)
-    return list(open_source(str(path), PILOT).rows())
+    return list(rows_of(open_source(str(path), PILOT).chunks()))
 
 
 def test_a_gz_file_with_any_byte_damaged_is_a_data_error(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_a_label_that_is_none_is_a_data_error(tmp_path: Path) -> None:
     duckdb.sql(f"SELECT * FROM (VALUES ('1', '2026-03-02', 'C', 'M', 1.5, 'perhaps')) t({NAMES}, TX_FRAUD)").write_parquet(
         str(tmp_path / "a.parquet"))
     with pytest.raises(DataError):
-        list(open_source(str(tmp_path / "a.parquet"), PILOT).rows())
+        list(rows_of(open_source(str(tmp_path / "a.parquet"), PILOT).chunks()))
 
 
 def test_the_time_a_label_became_known_is_read_in_all_three_forms(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_the_time_a_label_became_known_is_read_in_all_three_forms(tmp_path: Path
     duckdb.sql(f"SELECT * FROM (VALUES ('1', '2026-03-02', 'C', 'M', 1.5, true, TIMESTAMP '1970-01-01 00:00:01')) "
                f"t({NAMES}, TX_FRAUD, KNOWN)").write_parquet(str(tmp_path / "a.parquet"))
     for name in ("a.csv", "a.jsonl", "a.parquet"):
-        found = list(open_source(f"file://{tmp_path / name}", pilot).rows())
+        found = list(rows_of(open_source(f"file://{tmp_path / name}", pilot).chunks()))
         assert [(r.label, r.known_at) for r in found] == [(1.0, 1_000_000)], name
 
 
@@ -94,4 +95,4 @@ def test_a_parquet_file_cut_off_or_damaged_is_a_data_error(tmp_path: Path) -> No
         open_source(str(path), PILOT)
     path.write_bytes(whole[:40] + b"\xff" * 4000 + whole[4040:])
     with pytest.raises(DataError):
-        list(open_source(str(path), PILOT).rows())
+        list(rows_of(open_source(str(path), PILOT).chunks()))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flightworthy.adapters.sqlite.factory import open_ledger
-from flightworthy.governance.ledger import Block, Ledger
+from flightworthy.governance.ledger import Block, Entries, Ledger
 from flightworthy.governance.ledger_checks import CHECKS, entries
 from flightworthy.ground.errors import LedgerError
 
@@ -39,7 +39,7 @@ def test_commits_are_flushed_to_disk(tmp_path: Path) -> None:
                                     "UPDATE segment SET count = 2, digests = zeroblob(64)"])
 def test_altered_entries_are_not_read_as_if_nothing_had_happened(tmp_path: Path, change: str) -> None:
     ledger = open_ledger("sqlite:///l.db", tmp_path)
-    ledger.commit(Block(entries(1, 3)))
+    ledger.commit(Block(Entries.of(entries(1, 3))))
     ledger.close()
     with sqlite3.connect(tmp_path / "l.db") as db:
         db.execute(change)
@@ -53,10 +53,10 @@ def test_altered_entries_are_not_read_as_if_nothing_had_happened(tmp_path: Path,
 def test_reading_only_and_other_versions(tmp_path: Path) -> None:
     ledger = open_ledger("sqlite:///l.db", tmp_path)
     reader = open_ledger("sqlite:///l.db", tmp_path, read_only=True)
-    ledger.commit(Block(entries(1, 1)))
+    ledger.commit(Block(Entries.of(entries(1, 1))))
     assert reader.last() == 1
     with pytest.raises(LedgerError, match="for reading only"):
-        reader.commit(Block(entries(2, 1)))
+        reader.commit(Block(Entries.of(entries(2, 1))))
     ledger.close()
     reader.close()
     with sqlite3.connect(tmp_path / "l.db") as db:
@@ -68,10 +68,10 @@ def test_reading_only_and_other_versions(tmp_path: Path) -> None:
 
 def test_a_second_writer_cannot_fork_the_ledger(tmp_path: Path) -> None:
     one, two = open_ledger("sqlite:///l.db", tmp_path), open_ledger("sqlite:///l.db", tmp_path)
-    one.commit(Block(entries(1, 2)))
+    one.commit(Block(Entries.of(entries(1, 2))))
     with pytest.raises(LedgerError, match="do not continue the ledger"):
-        two.commit(Block(entries(1, 2)))
-    two.commit(Block(entries(3, 1)))
+        two.commit(Block(Entries.of(entries(1, 2))))
+    two.commit(Block(Entries.of(entries(3, 1))))
     assert one.last() == 3
     one.close()
     two.close()

@@ -13,6 +13,7 @@ import pytest
 
 from flightworthy.decision.engine import Engine, Rooms, load_models
 from flightworthy.decision.held import retry
+from flightworthy.decision.record import entries_of
 from flightworthy.decision.replay import replay
 from flightworthy.decision.valuation import FINAL, KNOWN, PENDING, judge, value
 from flightworthy.decision.work import Arrivals
@@ -39,14 +40,14 @@ def test_a_decision_is_complete_and_in_the_ledger_before_it_is_answered(open_eng
     line = starter_trained.lines("live", 1)[0]
     record = engine.decide([line])[0]
     entry = engine.ledger.read([1])[0]
-    stored = json.loads(entry.content)
-    assert stored["event"] == json.loads(line)
+    stored = msgspec.msgpack.decode(entry.content)
+    assert json.loads(msgspec.json.encode(stored["event"])) == json.loads(line)
     assert stored["action"] == record.action in ("wait", "remind")
     assert len(stored["features"]) == len(engine.pilot.feature_names)
-    assert stored["model"] == engine.line.chain.models["champion"].digest
+    assert stored["model"].hex() == engine.line.chain.models["champion"].digest
     assert stored["path"] == ["champion"]
     assert stored["propensity"] == pytest.approx(0.2 if record.arm == "holdout" else 0.8)
-    assert stored["pilot"] == engine.pilot.digest
+    assert stored["pilot"].hex() == engine.pilot.digest
 
 
 def test_the_same_event_gets_the_same_decision_and_has_one_effect(open_engine: Open, starter_trained: Trained) -> None:
@@ -114,7 +115,7 @@ def test_an_outcome_before_its_decision_waits_in_quarantine(open_engine: Open, s
     again = engine.observe([told])[0]
     assert (again.kind, again.id, again.label, again.decision) == ("outcome", name, 1.0, 1)
     outcome = next(engine.ledger.scan(1, (OUTCOME,)))
-    assert json.loads(outcome.content)["decision"] == 1
+    assert msgspec.msgpack.decode(outcome.content)["decision"] == 1
 
 
 def test_outcomes_change_later_features_and_corrections_undo_them(open_engine: Open, starter_trained: Trained) -> None:
@@ -155,7 +156,7 @@ def test_events_and_outcomes_mixed_in_any_batches_leave_the_same_ledger(open_eng
 
 
 def _substance(content: bytes) -> dict[str, Any]:
-    return {k: v for k, v in json.loads(content).items() if k not in ("arrived", "decided", "clocks", "known_at")}
+    return {k: repr(v) for k, v in msgspec.msgpack.decode(content).items() if k not in ("arrived", "decided", "clocks", "known_at")}
 
 
 def test_state_is_rebuilt_from_snapshot_and_ledger_bit_for_bit(open_engine: Open, starter_trained: Trained) -> None:
@@ -194,11 +195,9 @@ def test_replay_finds_no_difference_and_sees_one(open_engine: Open, starter_trai
     models = engine.ledger.path.parent / "models"
     report = replay(engine.pilot, engine.ledger, models)
     assert (report.decisions, report.mismatches, report.other_manifest) == (500, 0, 0)
-    forged = json.loads(engine.ledger.read([500])[0].content)
-    record = engine.admission.decoder.decode(json.dumps(forged | {"seq": engine.ledger.last() + 1, "id": "forged",
-                                                                   "features": [0.5] * len(forged["features"])}).encode())
-    from flightworthy.decision.line import entries_of
-
+    genuine = engine.line.records.read(engine.ledger.read([500])[0])
+    record = msgspec.structs.replace(genuine, seq=engine.ledger.last() + 1, id="forged",
+                                     features=[0.5] * len(genuine.features))
     engine.ledger.commit(Block(entries_of([record])))
     report = replay(engine.pilot, engine.ledger, models)
     assert report.mismatches == 1
@@ -256,7 +255,7 @@ def test_the_previous_champion_answers_for_the_failing_one(open_engine: Open, st
     engine.line.chain.models["champion"] = Broken(engine.line.chain.models["champion"], "raises")
     record = engine.decide(starter_trained.lines("live", 1))[0]
     assert record.path[-1] == "previous"
-    assert record.model == engine.line.chain.models["previous"].digest
+    assert record.model.hex() == engine.line.chain.models["previous"].digest
     assert replay(engine.pilot, engine.ledger, store.folder).mismatches == 0
 
 

@@ -18,13 +18,15 @@ app.add_typer(model, name="model")
 PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
 Var = Annotated[Path | None, typer.Option("--var", help="Folder for variable data (default: var/ in the pilot).")]
 Data = Annotated[str, typer.Option("--data", help="File or URL with events: .ndjson, .csv, .parquet.")]
+DataOrNone = Annotated[str | None, typer.Option("--data", help="File or URL with events: .ndjson, .csv, .parquet.")]
+History = Annotated[str | None, typer.Option("--history", help="File with the past: remembered by the features, not decided.")]
 Outcomes = Annotated[str | None, typer.Option("--outcomes", help="File with outcomes, when they are not in the data.")]
 At = Annotated[str | None, typer.Option("--at", help="RFC 3339 instant (default: the newest event).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecordId = Annotated[int, typer.Argument(help="Id from the list.")]
 OneOrAll = Annotated[int | None, typer.Argument(help="Id; none: all that are held.")]
 Repaired = Annotated[Path | None, typer.Option("--with", help="File with the repaired record.")]
-Resume = Annotated[bool, typer.Option(help="Go on where this file was left.")]
+Resume = Annotated[bool, typer.Option(help="Go on where these same files were left.")]
 OwnData = Annotated[str | None, typer.Option("--data", help="Your own file with labels, instead of the simulator.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Where to write (default: out/demo/NAME).")]
 
@@ -78,11 +80,12 @@ def train(pilot: PilotArg, data: Data, outcomes: Outcomes = None, var: Var = Non
 
 
 @app.command()
-def decide(pilot: PilotArg, data: Data, outcomes: Outcomes = None, var: Var = None, resume: Resume = True) -> None:
+def decide(pilot: PilotArg, data: DataOrNone = None, outcomes: Outcomes = None, history: History = None, var: Var = None,
+           resume: Resume = True) -> None:
     """Decide a file of events, in order, with outcomes as they become known; everything goes to the ledger."""
     from flightworthy.cli import run
 
-    run.decide(pilot, data, outcomes, var, resume)
+    run.decide(pilot, data, outcomes, history, var, resume)
 
 
 @app.command()

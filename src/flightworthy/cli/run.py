@@ -19,6 +19,7 @@ from flightworthy.ground.clock import iso, micros
 from flightworthy.ground.errors import DataError
 from flightworthy.ground.money import say as money
 from flightworthy.integration.contract import Raw
+from flightworthy.integration.sources import rows
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
@@ -53,7 +54,7 @@ def train(path: Path, data: str, outcomes: str | None, var: Path | None, at: str
     told = learn.outcomes_by_id(pilot, outcome_lines(outcomes)) if outcomes else None
     source = learn.open_source(data, pilot)
     with bar("reading history", source.length()) as advance:
-        past = list(learn.labelled(pilot, counted(source.rows(), advance), told))
+        past = list(learn.labelled(pilot, counted(rows(source.chunks()), advance), told))
     with bar("features and training"):
         learned = learn.learn(pilot, past, rooms(pilot, var), instant(at))
     trained = learned.trained
@@ -65,17 +66,27 @@ def train(path: Path, data: str, outcomes: str | None, var: Path | None, at: str
     say(f"  card {learned.card_path}")
 
 
-def decide(path: Path, data: str, outcomes: str | None, var: Path | None, resume: bool) -> None:
-    """Stream a file through the engine."""
+def decide(path: Path, data: str | None, outcomes: str | None, history: str | None, var: Path | None,
+           resume: bool) -> None:
+    """Stream a file through the engine, after a history."""
     pilot = load(path)
-    source = learn.open_source(data, pilot)
+    past, live = (None if url is None else learn.open_source(url, pilot) for url in (history, data))
+    if live is None and past is None:
+        raise DataError("nothing to read", expected="--data, --history or both")
+    key = stream.identity([None if f is None else Path(f.removeprefix("file://")) for f in (history, data, outcomes)])
     engine = Engine.open(pilot, rooms(pilot, var))
-    with bar("deciding", source.length()) as advance:
-        items = merged(pilot, source.rows(), outcome_lines(outcomes), until=2**62)
-        report = stream.run(engine, items, source.name, resume=resume,
+    if past is None and engine.ledger.last() == 0:
+        sys.stderr.write("the features start without a past, unlike in training; give it with --history\n")
+    lengths = [0 if s is None else s.length() for s in (past, live)]
+    with bar("deciding", None if None in lengths else sum(n or 0 for n in lengths)) as advance:
+        lots = merged(pilot, () if live is None else live.chunks(), outcome_lines(outcomes),
+                      until=None if live is None else 2**62, history=() if past is None else past.chunks())
+        report = stream.run(engine, lots, Path(data or history or "").name, key=key if resume else None,
                             watch=lambda r: advance(r.records))
     engine.close()
     rate = report.decisions / report.seconds if report.seconds else 0.0
+    if report.remembered:
+        say(f"{report.remembered} events of the past remembered")
     say(f"{report.decisions} decisions, {report.outcomes} outcomes, {report.duplicates} repeated, "
         f"{report.quarantined} to quarantine; {rate:,.0f} decisions a second, all durable")
 

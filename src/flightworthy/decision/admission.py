@@ -1,19 +1,26 @@
-"""From raw records to admitted work: contract, quarantine, idempotency, lateness, and the decision an outcome is for."""
+"""From raw records to admitted work: contract, quarantine, idempotency, lateness, and the event an outcome is about."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from flightworthy.decision.line import Line
-from flightworthy.decision.work import EVENT, OUTCOME, Arrivals, Pending, Work
-from flightworthy.governance.ledger import Ledger, Quarantined
+from flightworthy.decision.record import OutcomeRecord
+from flightworthy.decision.work import EVENT, Arrivals, Earlier, Told, Work
+from flightworthy.governance.ledger import Entry, Ledger, Quarantined
 from flightworthy.ground.clock import say
-from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
 from flightworthy.integration.outcomes import Outcome, OutcomeContract
+
+Truths = list[tuple[int, Outcome]]
+Known = Mapping[str, Work | int]  # id → the work it is in, or the number of its ledger entry
 
 
 class Admission:
@@ -23,41 +30,30 @@ class Admission:
         self.line, self.ledger = line, ledger
         self.outcomes = OutcomeContract(line.pilot)
         self.lateness = line.pilot.manifest.events.lateness
-        self.decoder = msgspec.json.Decoder(line.record)
         self.watermark = -(2**62)
         self.next_seq = 1
-        self.in_flight: dict[str, Pending] = {}
+        self.in_flight: dict[str, Work] = {}
+        self.told: Counter[str] = Counter()  # outcomes in flight, by event
 
     def admit(self, arrivals: Arrivals) -> Work:
-        """Read, check and number every record. Each gets a result: pending, an outcome, or a rejection."""
+        """Read, check and number every record. Each gets a result: its row, an earlier event, or a rejection."""
         work = Work(arrivals, [None] * len(arrivals.raws))
-        kinds = arrivals.kinds
-        at: list[int] = []
-        events: list[Any] = []
-        truths: list[tuple[int, Outcome]] = []
-        read, read_outcome = self.line.contract.read, self.outcomes.read
-        table = self.line.contract.read_table(arrivals.raws) if kinds is None else None
-        if table is not None:
-            at, events = list(range(len(table))), table
-        for i, raw in enumerate(arrivals.raws if table is None else ()):
-            try:
-                if kinds is None or kinds[i] == EVENT:
-                    events.append(read(raw))
-                    at.append(i)
-                else:
-                    truths.append((i, read_outcome(raw)))
-            except RejectionError as error:
-                self._reject(work, i, error.rejection)
-        self._check(work, at, events)
-        ids = list(map(self.line.contract.event_id, events))
-        self._number(work, at, events, ids, truths, self._known(ids, truths))
+        truths = self._read(work)
+        self._check(work)
+        ids = self.line.contract.event_ids(work.events)
+        known = self._known(ids + [truth.event_id for _, truth in truths])
+        self._admit_events(work, ids, known)
+        self._admit_outcomes(work, truths, known)
+        self.in_flight.update(zip(work.ids, repeat(work)))
         work.quarantined.sort(key=lambda held: held.position)
         return work
 
     def release(self, work: Work) -> None:
         """Forget what is now durable: from here on the ledger answers for it."""
-        for pending in work.pending:
-            self.in_flight.pop(pending.id, None)
+        for name in work.ids:
+            self.in_flight.pop(name, None)
+        for told in work.outcomes:
+            self.told[told.truth.event_id] -= 1
 
     def quarantined(self, arrivals: Arrivals, index: int, rejection: Rejection) -> Quarantined:
         """The quarantine row of a record."""
@@ -68,99 +64,171 @@ class Admission:
         work.results[index] = rejection
         work.quarantined.append(self.quarantined(work.arrivals, index, rejection))
 
-    def _known(self, names: list[str], truths: list[tuple[int, Outcome]]) -> dict[str, Pending | int]:
-        """Earlier decisions for these ids: in flight, or the number of their ledger entry.
+    def _read(self, work: Work) -> Truths:
+        """Set the events that fit the contract; return the outcomes that fit theirs."""
+        raws, kinds = work.arrivals.raws, work.arrivals.kinds
+        work.at = range(len(raws))
+        truths: Truths = []
+        if kinds is not None:
+            work.at = [i for i, kind in enumerate(kinds) if kind == EVENT]
+            for i in [i for i, kind in enumerate(kinds) if kind != EVENT]:
+                try:
+                    truths.append((i, self.outcomes.read(raws[i])))
+                except RejectionError as error:
+                    self._reject(work, i, error.rejection)
+        table = self.line.contract.read_table(raws if kinds is None else [raws[i] for i in work.at])
+        if table is not None:
+            work.events = table
+            return truths
+        places, read = work.at, self.line.contract.read
+        work.at = at = []
+        for i in places:
+            try:
+                work.events.append(read(raws[i]))
+                at.append(i)
+            except RejectionError as error:
+                self._reject(work, i, error.rejection)
+        return truths
+
+    def _check(self, work: Work) -> None:
+        """Turn events into numbers; reject what only numbers can tell."""
+        if not work.events:
+            return
+        columns = self.line.columns
+        known = work.arrivals.times
+        work.times = columns.times(work.events) if known is None or len(known) != len(work.events) else known
+        work.numbers = columns.numbers(work.events, work.times)
+        bad = columns.suspicious(work.numbers, work.times, np.full(len(work.events), work.arrivals.arrived, np.int64))
+        if bad:
+            for row, rejection in bad.items():
+                self._reject(work, work.at[row], rejection)
+            work.keep([row for row in range(len(work.events)) if row not in bad])
+
+    def _known(self, ids: Sequence[str]) -> Known:
+        """Where these ids were seen: in flight, or in the ledger.
 
         What is in flight is noted before the ledger is asked: it may be committed and released in between.
         """
-        ids = names + [truth.event_id for _, truth in truths]
-        known: dict[str, Pending | int] = {}
-        if self.in_flight:
+        known: dict[str, Work | int] = {}
+        if self.in_flight and not self.in_flight.keys().isdisjoint(ids):
             known.update((name, flying) for name in ids if (flying := self.in_flight.get(name)) is not None)
-        known.update(self.ledger.find([name for name in ids if name not in known]))
+        known.update(self.ledger.find([name for name in ids if name not in known] if known else ids))
         return known
 
-    def _earlier(self, name: str, known: dict[str, Pending | int]) -> Pending | None:
-        found = known.get(name)
-        if found is None:
-            return self.in_flight.get(name)  # from this very batch
-        return found if isinstance(found, Pending) else self._stored(found)
+    def _admit_events(self, work: Work, ids: list[str], known: Known) -> None:
+        """Keep the events that are new and in time. Nearly all batches are regular: then no event is looked at alone."""
+        newest = np.maximum.accumulate(np.r_[self.watermark, work.times])
+        index = dict(zip(ids, range(len(ids)), strict=True))
+        if len(index) < len(ids) or (work.times < newest[:-1] - self.lateness).any() or \
+                (known and not index.keys().isdisjoint(known)):
+            rows = self._sift(work, ids, known)
+            work.keep(rows)
+            ids = [ids[row] for row in rows]
+            index = dict(zip(ids, range(len(ids)), strict=True))
+        work.ids, work.index = ids, index
+        self.watermark = max(self.watermark, int(work.times.max())) if ids else self.watermark
+        if len(ids) == len(work.results):
+            work.results = list(range(len(ids)))
+        else:
+            for row, place in enumerate(work.at):
+                work.results[place] = row
 
-    def _check(self, work: Work, at: list[int], events: list[Any]) -> None:
-        """Turn all events into numbers; reject what only numbers can tell."""
-        if not events:
+    def _sift(self, work: Work, ids: list[str], known: Known) -> list[int]:
+        """The rows to keep, one by one in order of arrival."""
+        rows: list[int] = []
+        here: dict[str, int] = {}
+        watermark = self.watermark
+        for row, (place, event, name, time) in enumerate(zip(work.at, work.events, ids, work.times.tolist(), strict=True)):
+            if name in here:
+                first = here[name]
+                self._repeated(work, place, event, Earlier(0, work.events[rows[first]], time, None, work, first))
+            elif name in known:
+                self._repeated(work, place, event, self._earlier(name, known[name]))
+            elif time < watermark - self.lateness:
+                behind = say((watermark - time) // 1_000_000 * 1_000_000)
+                self._reject(work, place, Rejection(
+                    "late", self.line.contract.time_field,
+                    f"{behind} behind the newest event; at most {say(self.lateness)} is allowed"))
+            else:
+                watermark = max(watermark, time)
+                here[name] = len(rows)
+                rows.append(row)
+        return rows
+
+    def _repeated(self, work: Work, place: int, event: Any, earlier: Earlier) -> None:
+        """An id seen before: its decision is the answer; one that only was part of the past has none."""
+        if earlier.past and not work.arrivals.past:
+            self._reject(work, place, Rejection("in_history", self.line.contract.id_field,
+                                                "this event is part of the history and was not decided"))
             return
-        columns = self.line.columns
-        work.times = columns.times(events)
-        work.numbers = columns.numbers(events, work.times)
-        arrived = np.full(len(events), work.arrivals.arrived, np.int64)
-        for row, rejection in columns.suspicious(work.numbers, work.times, arrived).items():
-            self._reject(work, at[row], rejection)
+        work.results[place] = earlier
+        if earlier.event != event:
+            conflict = Rejection("id_conflict", self.line.contract.id_field,
+                                 "another event with this id was decided; its decision is the answer")
+            work.quarantined.append(self.quarantined(work.arrivals, place, conflict))
 
-    def _number(self, work: Work, at: list[int], events: list[Any], ids: list[str],
-                truths: list[tuple[int, Outcome]], known: dict[str, Pending | int]) -> None:
-        """Walk in order of arrival; give numbers to new events and to outcomes."""
-        kinds: list[int] = []
-        kept: list[int] = []
-        waiting = iter([*truths, (len(work.results), None)])
-        place, truth = next(waiting)
-        for row, (i, event, name, time) in enumerate(zip(at, events, ids, work.times.tolist(), strict=True)):
-            while place < i and truth is not None:
-                self._outcome(work, place, truth, known, kinds)
-                place, truth = next(waiting)
-            if work.results[i] is None and self._event(work, i, event, name, time, known):
-                kinds.append(EVENT)
-                kept.append(row)
-        while truth is not None:
-            self._outcome(work, place, truth, known, kinds)
-            place, truth = next(waiting)
-        work.kinds, work.kept = np.array(kinds, np.int64), np.array(kept, np.int64)
+    def _admit_outcomes(self, work: Work, truths: Truths, known: Known) -> None:
+        """Join outcomes to their events, and give everything its number in order of arrival."""
+        n, start = len(work.events), self.next_seq
+        before: list[int] = []  # events ahead of each outcome
+        recorded, stored = self._recorded(truths), self._stored(truths, known)
+        for place, truth in truths:
+            ahead = bisect_left(work.at, place)
+            about = self._about(work, truth.event_id, ahead, before) or stored.get(truth.event_id)
+            if about is None:
+                self._reject(work, place, Rejection(
+                    "no_decision", self.line.contract.id_field,
+                    f"no decision was made for the event '{truth.event_id}' yet; retry when it was"))
+            elif same(recorded.get(truth.event_id), truth):
+                work.results[place] = recorded[truth.event_id]
+            else:
+                recorded.pop(truth.event_id, None)
+                self.told[truth.event_id] += 1
+                work.outcomes.append(Told(place, start + ahead + len(before), truth, about))
+                before.append(ahead)
+        rows = np.arange(n)
+        work.seqs = start + rows + np.searchsorted(before, rows, side="right")
+        work.kinds = np.insert(np.zeros(n, np.int64), before, 1)
+        self.next_seq += n + len(before)
 
-    def _event(self, work: Work, i: int, event: Any, name: str, time: int, known: dict[str, Pending | int]) -> bool:
-        """Whether the event is new and in time; then it has its number."""
-        earlier = self._earlier(name, known) if known or name in self.in_flight else None
-        if earlier is not None:
-            work.results[i] = earlier
-            if earlier.event != event:
-                conflict = Rejection("id_conflict", self.line.contract.id_field,
-                                     "another event with this id was decided; its decision is the answer")
-                work.quarantined.append(self.quarantined(work.arrivals, i, conflict))
-            return False
-        if time < self.watermark - self.lateness:
-            behind = say((self.watermark - time) // 1_000_000 * 1_000_000)
-            self._reject(work, i, Rejection("late", self.line.contract.time_field,
-                                            f"{behind} behind the newest event; at most {say(self.lateness)} is allowed"))
-            return False
-        self.watermark = max(self.watermark, time)
-        pending = Pending(self.next_seq, event, time, name)
-        self.next_seq += 1
-        self.in_flight[name] = pending
-        work.results[i] = pending
-        work.pending.append(pending)
-        return True
+    def _about(self, work: Work, name: str, ahead: int, before: list[int]) -> Earlier | None:
+        """The event of an outcome, where it came ahead of it in this very work."""
+        row = work.index.get(name)
+        if row is None or row >= ahead:
+            return None
+        seq = self.next_seq + row + sum(1 for events in before if events <= row)
+        return Earlier(seq, work.events[row], int(work.times[row]), None, work, row)
 
-    def _outcome(self, work: Work, i: int, truth: Outcome, known: dict[str, Pending | int], kinds: list[int]) -> None:
-        name = truth.event_id
-        decided = self._earlier(name, known)
-        if decided is None:
-            self._reject(work, i, Rejection("no_decision", self.line.contract.id_field,
-                                            f"no decision was made for the event '{name}' yet; retry when it was"))
-            return
-        work.outcomes.append((self.next_seq, truth, decided))
-        work.results[i] = (self.next_seq, truth)
-        self.next_seq += 1
-        kinds.append(OUTCOME)
+    def _stored(self, truths: Truths, known: Known) -> dict[str, Earlier]:
+        """The events of outcomes that are in flight or in the ledger, read in one go."""
+        found = {truth.event_id: known[truth.event_id] for _, truth in truths if truth.event_id in known}
+        seqs = {name: where for name, where in found.items() if not isinstance(where, Work)}
+        entries = self.ledger.read(list(seqs.values()))
+        read = {name: self._remembered(entry) for name, entry in zip(seqs, entries, strict=True)}
+        return read | {name: self._earlier(name, where) for name, where in found.items() if isinstance(where, Work)}
 
-    def _stored(self, seq: int) -> Pending:
-        entry = self.ledger.read([seq])[0]
-        try:
-            record = self.decoder.decode(entry.content)
-        except msgspec.MsgspecError as error:
-            raise LedgerError("a stored decision does not fit today's contract", where=f"entry {seq}",
-                              found=str(error), next_step="use the manifest it was decided with") from error
-        pending = Pending(seq, record.event, int(self.line.columns.times([record.event])[0]), record.id)
-        pending.record = record
-        return pending
+    def _remembered(self, entry: Entry) -> Earlier:
+        record = self.line.records.read(entry)
+        return Earlier(entry.seq, record.event, int(self.line.columns.times([record.event])[0]), record)
+
+    def _recorded(self, truths: Truths) -> dict[str, OutcomeRecord]:
+        """The newest recorded outcome of these events, where no newer one is in flight."""
+        quiet = [truth.event_id for _, truth in truths if not self.told[truth.event_id]]
+        found = self.ledger.outcomes(quiet)
+        entries = self.ledger.read(list(found.values()))
+        return {e.key: self.line.records.read(e) for e in entries}
+
+    def _earlier(self, name: str, where: Work | int) -> Earlier:
+        if isinstance(where, Work):
+            row = where.index[name]
+            return Earlier(int(where.seqs[row]), where.events[row], int(where.times[row]), None, where, row)
+        return self._remembered(self.ledger.read([where])[0])
+
+
+def same(recorded: OutcomeRecord | None, truth: Outcome) -> bool:
+    """Whether an outcome says what is recorded already. One that does not say when it became known says nothing new
+    when its label is no other."""
+    return recorded is not None and recorded.label == truth.label and truth.known_at in (None, recorded.known_at)
 
 
 def bytes_of(raw: Raw) -> bytes:

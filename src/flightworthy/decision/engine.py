@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from flightworthy.decision.admission import Admission
-from flightworthy.decision.line import FeatureRows, Line, Moments, entries_of, outcome_record
+from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
+from flightworthy.decision.record import entries_of
 from flightworthy.decision.recovery import advance_from_ledger
-from flightworthy.decision.work import OUTCOME, Arrivals, Pending, Result, Work
+from flightworthy.decision.work import OUTCOME, Arrivals, Result, Work
 from flightworthy.governance.ledger import Block, Ledger
 from flightworthy.ground import registry
 from flightworthy.ground.clock import Clock, SystemClock
@@ -95,13 +96,16 @@ class Engine:
         started = self.clock.tick()
         work = self.admission.admit(arrivals)
         work.frame = self.line.features(self.state, self._rows(work))
-        work.arms = self.line.route([p.event for p in work.pending])
+        if not arrivals.past:
+            work.arms = self.line.route(work.events)
         waited = started - arrivals.received_tick if arrivals.received_tick else 0
         work.clocks[:2] = [waited // 1000, (self.clock.tick() - started) // 1000]
         return work
 
     def score(self, work: Work) -> None:
         """Ask the models; touches nothing but the work."""
+        if work.arrivals.past:
+            return
         started = self.clock.tick()
         scored = self.line.chain.score(self.line.inputs(work.frame))
         work.outputs, work.paths = scored.outputs, scored.paths
@@ -109,18 +113,20 @@ class Engine:
 
     def finish(self, work: Work) -> None:
         """Policy, reasons, records, canonical bytes."""
-        n, arrivals = len(work.pending), work.arrivals
-        moments = Moments([arrivals.arrived] * n, [self.clock.now()] * n, [work.clocks] * n)
-        records = self.line.decide([p.event for p in work.pending], [p.seq for p in work.pending], work.frame,
-                                   work.arms, work.outputs, work.paths, moments)
-        for pending, record in zip(work.pending, records, strict=True):
-            pending.record = record
+        n, arrived, seqs = len(work.events), work.arrivals.arrived, work.seqs.tolist()
+        if work.arrivals.past:
+            work.records = self.line.remember(work.events, seqs, arrived)
+        else:
+            moments = Moments([arrived] * n, [self.clock.now()] * n, [work.clocks] * n)
+            work.records = self.line.decide(work.events, seqs, work.frame, work.arms, work.outputs, work.paths, moments)
+        records = work.records
         if work.outcomes:
-            truths = [outcome_record(seq, o.event_id, p.seq, o.label, o.known_at, arrivals.arrived)
-                      for seq, o, p in work.outcomes]
-            told = {truth.seq: truth for truth in truths}
-            work.results = [told[r[0]] if isinstance(r, tuple) else r for r in work.results]
-            records = sorted([*records, *truths], key=lambda record: record.seq)
+            records = list(records)
+            for told in work.outcomes:
+                record = outcome_record(told.seq, told.truth.event_id, told.about.seq, told.truth.label,
+                                        told.truth.known_at, arrived)
+                work.results[told.place] = record
+                records.insert(told.seq - self._first(work), record)
         work.entries = entries_of(records)
 
     def commit(self, work: Work, progress: dict[str, int] | None = None) -> None:
@@ -132,7 +138,7 @@ class Engine:
     @staticmethod
     def results(work: Work) -> list[Result]:
         """The answers of a committed batch, one for each arrival."""
-        return [r.record if isinstance(r, Pending) else r for r in work.results]
+        return work.answers()
 
     # -- state --------------------------------------------------------------------------------------------------
     def recover(self) -> int:
@@ -166,25 +172,28 @@ class Engine:
         self.save()
         self.ledger.close()
 
+    @staticmethod
+    def _first(work: Work) -> int:
+        """The number of the first row of a work."""
+        firsts = [int(work.seqs[0])] if len(work.seqs) else []
+        return min(firsts + [told.seq for told in work.outcomes[:1]])
+
     def _rows(self, work: Work) -> FeatureRows:
         """Rows of all that was admitted, in order; an outcome's event is the one it belongs to."""
-        everything = len(work.kept) == len(work.times)
-        times = work.times if everything else work.times[work.kept]
-        numbers = work.numbers if everything else {name: v[work.kept] for name, v in work.numbers.items()}
-        pending, no_label = work.pending, self.line.no_label
-        seqs, labels = [p.seq for p in pending], [no_label] * len(pending)
+        labels = np.full(len(work.events), self.line.no_label)
         if not work.outcomes:
-            return FeatureRows(work.kinds, [p.event for p in pending], np.array(seqs, np.int64),
-                               np.array(labels, np.float64), times, numbers or None)
-        about = [p for _, _, p in work.outcomes]
-        order = np.argsort([*seqs, *(seq for seq, _, _ in work.outcomes)], kind="stable")
-        events = [p.event for p in (*pending, *about)]
+            return FeatureRows(work.kinds, work.events, work.seqs, labels, work.times, work.numbers or None)
+        first, about = self._first(work), [told.about for told in work.outcomes]
+        events = list(work.events)
+        for told in work.outcomes:
+            events.insert(told.seq - first, told.about.event)
+        order = np.argsort(np.r_[work.seqs, [told.seq for told in work.outcomes]], kind="stable")
         nothing = np.zeros(len(about))
         return FeatureRows(
-            work.kinds, [events[i] for i in order.tolist()], np.array([*seqs, *(p.seq for p in about)], np.int64)[order],
-            np.array([*labels, *(outcome.label for _, outcome, _ in work.outcomes)], np.float64)[order],
-            np.r_[times, np.array([p.time for p in about], np.int64)][order],
-            {name: np.r_[values, nothing][order] for name, values in numbers.items()} if len(pending) else None)
+            work.kinds, events, np.r_[work.seqs, [e.seq for e in about]][order],
+            np.r_[labels, [told.truth.label for told in work.outcomes]][order],
+            np.r_[work.times, [e.time for e in about]][order],
+            {name: np.r_[values, nothing][order] for name, values in work.numbers.items()} if work.events else None)
 
 
 def load_models(pilot: Pilot, folder: Path) -> dict[str, LoadedModel]:

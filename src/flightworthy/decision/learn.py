@@ -86,7 +86,7 @@ def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints
     for item in past:
         try:
             event = line.contract.read(item.raw)
-            name = line.contract.event_id(event)
+            name = line.contract.event_ids([event])[0]
             if name in seen:
                 raise RejectionError(Rejection("duplicate", line.contract.id_field, "seen before"))
         except RejectionError as error:

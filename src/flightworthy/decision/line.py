@@ -6,21 +6,22 @@ failures handed in. Live decisions, recovery and replay all run this code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
+from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from flightworthy.decision.fallback import BASELINE, CHAMPION, DEFAULT, PREVIOUS, Chain
 from flightworthy.decision.policy import Policy
-from flightworthy.decision.record import VERSION, OutcomeRecord, decision_type
+from flightworthy.decision.record import VERSION, OutcomeRecord, Recorder
 from flightworthy.decision.route import HOLDOUT, Router
-from flightworthy.governance.ledger import DECISION, OUTCOME, Entry
+from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME
 from flightworthy.governance.reasons import Reason, Reasons
 from flightworthy.ground.errors import ModelError
 from flightworthy.integration.batch import Columns, Frames
@@ -33,7 +34,6 @@ from flightworthy.model.asked import LoadedModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,18 @@ class Moments:
     arrived: Sequence[int]
     decided: Sequence[int]
     clocks: Sequence[list[int]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a policy says: rules (n), quantities (n; NaN: none)."""
+
+    rules: Ints
+    quantities: Floats
+
+    def amounts(self) -> list[float | None]:
+        """Quantities as records hold them."""
+        return [None if math.isnan(amount) else amount for amount in self.quantities.tolist()]
 
 
 @dataclass(frozen=True)
@@ -75,10 +87,11 @@ class Line:
         self._policies[PREVIOUS] = self._policies[CHAMPION]
         if default:
             self._policies[DEFAULT] = self._policy(default, ["always"])
+        self._order = {step: i for i, step in enumerate(self._policies)}
         self.steps = [CHAMPION, *(s if isinstance(s, str) else DEFAULT for s in pilot.fallback)]
         self.router = Router(manifest.rollout.salt or pilot.name, manifest.rollout.holdout)
         self._adverse = set(manifest.policy.adverse)
-        self.record = decision_type(self.contract)
+        self.records = Recorder(self.contract)
         absent = manifest.outcomes.absent
         self.no_label = float("nan") if absent is None else float(absent)
         self._falling = pilot.target.type == BOOLEAN
@@ -97,6 +110,11 @@ class Line:
                                        groups.max_reasons, self._falling) for name, model in models.items()}
         nothing = np.full(len(self.pilot.inputs), np.nan)
         self._rule_reasons = Reasons(self.pilot.reasons, words, self.pilot.inputs, nothing, groups.max_reasons, True)
+
+    def remember(self, events: Sequence[Any], seqs: Sequence[int], arrived: int) -> list[Any]:
+        """The records of events of the past."""
+        return list(map(self.records.history, repeat(VERSION), repeat(HISTORY), seqs, self.contract.event_ids(events),
+                        events, repeat(arrived)))
 
     def state(self) -> FeatureState:
         """A fresh feature state."""
@@ -118,8 +136,7 @@ class Line:
 
     def route(self, events: Sequence[Any]) -> list[str]:
         """The arm of each event."""
-        name, arm = self.pilot.assigned_by, self.router.arm
-        return [arm(getattr(event, name)) for event in events]
+        return self.router.arms(list(map(attrgetter(self.pilot.assigned_by), events)))
 
     def inputs(self, frame: Floats) -> Floats:
         """What the model sees of a frame."""
@@ -130,37 +147,40 @@ class Line:
         """Policy, reasons and the complete records."""
         frame[:, self.frames.outputs] = outputs
         by = [BASELINE if arm == HOLDOUT else path[-1] for arm, path in zip(arms, paths, strict=True)]
-        base_rules, base_quantity = self._policies[BASELINE].decide(frame)
-        otherwise = [self._policies[BASELINE].actions[i] for i in base_rules.tolist()]
-        chosen, quantity = base_rules, base_quantity
-        deciders = sorted(set(by))
-        if deciders != [BASELINE]:
-            chosen, quantity = base_rules.copy(), base_quantity.copy()
-            who = np.array(by)
-            for step in deciders:
-                if step != BASELINE:
-                    rows = who == step
-                    rules, amounts = self._policies[step].decide(frame)
-                    chosen[rows], quantity[rows] = rules[rows], amounts[rows]
-        actions = [self._policies[step].actions[i] for step, i in zip(by, chosen.tolist(), strict=True)]
-        reasons = self._explain(frame, by, chosen, actions)
-        return self._records(events, seqs, frame, arms, outputs, paths, moments, chosen, quantity, actions, otherwise,
-                             reasons)
-
-    def _records(self, events: Sequence[Any], seqs: Sequence[int], frame: Floats, arms: list[str], outputs: Floats,
-                 paths: list[list[str]], moments: Moments, chosen: Ints, quantity: Floats, actions: list[str],
-                 otherwise: list[str], reasons: dict[int, list[Reason]]) -> list[Any]:
-        make, event_id, pilot = self.record, self.contract.event_id, self.pilot.digest
+        base = Choice(*self._policies[BASELINE].decide(frame))
+        who = np.fromiter(map(self._order.__getitem__, by), np.int64, len(by))
+        chosen = self._choose(frame, who, base)
+        actions = self._actions(who, chosen)
+        reasons = self._explain(frame, by, chosen.rules, actions)
+        by_row: list[tuple[Reason, ...]] = [()] * len(events)
+        for row, found in reasons.items():
+            by_row[row] = tuple(found)
         shares = {arm: self.router.propensity(arm) for arm in set(arms)}
-        digests: dict[str, str | None] = {name: model.digest for name, model in self.chain.models.items()}
-        none: list[Reason] = []
-        return [
-            make(VERSION, DECISION, seq, event_id(event), event, features, arm, shares[arm], digests.get(path[-1]),
-                 output, path, rule, action, amount, other, reasons.get(row, none), arrived, decided, clocks, pilot)
-            for row, (seq, event, features, arm, output, path, rule, action, amount, other, arrived, decided, clocks)
-            in enumerate(zip(seqs, events, frame[:, self.frames.features].tolist(), arms, outputs.tolist(), paths,
-                             chosen.tolist(), actions, quantity.tolist(), otherwise, moments.arrived, moments.decided,
-                             moments.clocks, strict=True))]
+        digests = {name: bytes.fromhex(model.digest) for name, model in self.chain.models.items()}
+        return list(map(  # the members in the order of the record
+            self.records.decision, repeat(VERSION), repeat(DECISION), seqs, self.contract.event_ids(events), events,
+            numbers_of(frame[:, self.frames.features]), arms, map(shares.__getitem__, arms),
+            [digests.get(path[-1]) for path in paths], numbers_of(outputs), paths, by, chosen.rules.tolist(), actions,
+            self._actions(np.full(len(by), self._order[BASELINE]), base), moments.arrived, moments.decided, moments.clocks,
+            repeat(bytes.fromhex(self.pilot.digest)), chosen.amounts(), base.amounts(), by_row))
+
+    def _choose(self, frame: Floats, who: Ints, base: Choice) -> Choice:
+        """Each row's rule and quantity by the policy that decides it."""
+        if not len(who):
+            return base
+        out = Choice(base.rules.copy(), base.quantities.copy())
+        for step, policy in self._policies.items():
+            rows = who == self._order[step]
+            if step != BASELINE and rows.any():
+                rules, quantities = policy.decide(frame)
+                out.rules[rows], out.quantities[rows] = rules[rows], quantities[rows]
+        return out
+
+    def _actions(self, who: Ints, choice: Choice) -> list[str]:
+        """The names of what was chosen."""
+        first = np.cumsum([0, *(len(policy.actions) for policy in self._policies.values())])
+        names = [action for policy in self._policies.values() for action in policy.actions]
+        return list(map(names.__getitem__, (first[who] + choice.rules).tolist()))
 
     def _explain(self, frame: Floats, by: list[str], chosen: Ints, actions: list[str]) -> dict[int, list[Reason]]:
         """Reasons of the adverse rows, by row."""
@@ -188,11 +208,9 @@ class Line:
         return Policy(rules, texts, self.frames.index, self.frames.scratch)
 
 
-def entries_of(records: Sequence[Any]) -> list[Entry]:
-    """The ledger entries of decision and outcome records: their canonical bytes with SHA-256."""
-    contents = _ENCODER.encode_lines(records).split(b"\n")  # a record holds no bare newline; one call for all
-    return [Entry(r.seq, r.kind, r.id, content, sha256(content).digest())
-            for r, content in zip(records, contents, strict=False)]
+def numbers_of(values: Floats) -> list[list[float]]:
+    """Rows of numbers; every NaN has the same bits, whichever operation made it."""
+    return np.where(np.isnan(values), np.nan, values).tolist()  # type: ignore[no-any-return]
 
 
 def outcome_record(seq: int, event_id: str, decision: int, label: float, known_at: int | None,

@@ -1,15 +1,25 @@
-"""The complete record of a decision, as it is stored: canonical JSON, members in this order."""
+"""The complete records of the ledger, as they are stored: MessagePack maps, members in the order declared here;
+members at the end that have a default are left out when they hold it.
+
+MessagePack (https://github.com/msgpack/msgpack) because it is canonical for our types without further rules: numbers
+keep their 64 bits, integers and texts take their shortest form, and any language reads it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 
+from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME, Entries, Entry
 from flightworthy.governance.reasons import Reason
+from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.contract import Contract
 
 VERSION = 1
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class OutcomeRecord(msgspec.Struct, frozen=True, gc=False):
@@ -25,17 +35,56 @@ class OutcomeRecord(msgspec.Struct, frozen=True, gc=False):
     arrived: int
 
 
+def history_type(contract: Contract) -> Any:
+    """The record type of an event of the past: remembered by the features, never decided."""
+    return msgspec.defstruct("HistoryRecord", [("v", int), ("kind", str), ("seq", int), ("id", str),
+                                               ("event", contract.event), ("arrived", int)], frozen=True, gc=False)
+
+
 def decision_type(contract: Contract) -> Any:
     """The record type of a pilot: its event, and everything that led from it to the action.
 
-    features: values in the order of the pilot, null = unknown · arm and propensity: as drawn · model: digest of the one
-    that answered · outputs: its answer · path: failed steps with reason, then who decided · rule: index in that
-    policy · otherwise: what the baseline would have done · arrived, decided: microseconds UTC · clocks: microseconds
-    spent waiting, on features and on the model, for the whole batch · pilot: digest of the manifest.
+    features: values in the order of the pilot, NaN = unknown · arm and propensity: as drawn · model: digest of the one
+    that answered · outputs: its answer, NaN = none · path: failed steps of the models with reason, then who answered ·
+    by: whose policy decided (the baseline in the holdout) · rule: index in that policy · otherwise, otherwise_quantity:
+    what the baseline would have done · arrived, decided: microseconds UTC · clocks: microseconds spent waiting, on
+    features and on the model, for the whole batch · pilot: digest of the manifest.
     """
     return msgspec.defstruct("DecisionRecord", [
-        ("v", int), ("kind", str), ("seq", int), ("id", str), ("event", contract.event),
-        ("features", list[float | None]), ("arm", str), ("propensity", float), ("model", str | None),
-        ("outputs", list[float | None]), ("path", list[str]), ("rule", int), ("action", str),
-        ("quantity", float | None), ("otherwise", str), ("reasons", list[Reason]), ("arrived", int), ("decided", int),
-        ("clocks", list[int]), ("pilot", str)], frozen=True, gc=False)
+        ("v", int), ("kind", str), ("seq", int), ("id", str), ("event", contract.event), ("features", list[float]),
+        ("arm", str), ("propensity", float), ("model", bytes | None), ("outputs", list[float]), ("path", list[str]),
+        ("by", str), ("rule", int), ("action", str), ("otherwise", str), ("arrived", int), ("decided", int),
+        ("clocks", list[int]), ("pilot", bytes), ("quantity", float | None, None),
+        ("otherwise_quantity", float | None, None), ("reasons", tuple[Reason, ...], ())],
+        frozen=True, gc=False, omit_defaults=True)
+
+
+class Recorder:
+    """Makes records into entries and back, for the contract of one pilot."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.decision, self.history = decision_type(contract), history_type(contract)
+        self._decoders = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in
+                          ((DECISION, self.decision), (HISTORY, self.history), (OUTCOME, OutcomeRecord))}
+
+    def read(self, entry: Entry) -> Any:
+        """The record of an entry. Raises `LedgerError` when it is another entry's, or does not fit the contract."""
+        try:
+            record = self._decoders[entry.kind].decode(entry.content)
+        except msgspec.MsgspecError as error:
+            raise LedgerError("a stored record does not fit today's contract", where=f"entry {entry.seq}",
+                              found=str(error), next_step="use the manifest it was written with") from error
+        if (record.kind, record.seq, record.id) != (entry.kind, entry.seq, entry.key):
+            raise LedgerError("the ledger was altered: a record is not the one its entry says", where=f"entry {entry.seq}",
+                              found=f"{record.kind} {record.seq} {record.id}", expected=f"{entry.kind} {entry.key}",
+                              next_step="restore from a backup and compare")
+        return record
+
+
+def entries_of(records: Sequence[Any]) -> Entries:
+    """The ledger entries of consecutive records: their canonical bytes with SHA-256."""
+    if not records:
+        return Entries()
+    contents = list(map(_encode, records))
+    return Entries(records[0].seq, [r.kind for r in records], [r.id for r in records], contents,
+                   [sha256(content).digest() for content in contents])

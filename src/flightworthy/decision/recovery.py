@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.decision.record import OutcomeRecord
-from flightworthy.governance.ledger import DECISION, OUTCOME, Entry, Ledger
+from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME, Entry, Ledger
 from flightworthy.integration.features.state import FeatureState
 
 CHUNK = 4096
@@ -20,10 +19,11 @@ CHUNK = 4096
 
 @dataclass
 class Stretch:
-    """Some entries in order: decisions as records, and the rows they and the outcomes make."""
+    """Some entries in order: decisions as records, and the rows that they, the past and the outcomes make."""
 
     records: list[Any] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    decided: list[bool] = field(default_factory=list)  # of the event rows: whether it is one of ``records``
     events: list[Any] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
     seqs: list[int] = field(default_factory=list)
@@ -33,23 +33,24 @@ class Stretch:
 
 def stretches(line: Line, ledger: Ledger, first: int = 1) -> Iterator[Stretch]:
     """The ledger from an entry on, in stretches of bounded size."""
-    decode = msgspec.json.Decoder(line.record).decode
-    entries = ledger.scan(first, (DECISION, OUTCOME))
+    entries = ledger.scan(first, (DECISION, OUTCOME, HISTORY))
     while chunk := list(islice(entries, CHUNK)):
         out = Stretch()
         here: dict[int, Any] = {}
         for entry in chunk:
-            if entry.kind == DECISION:
-                record = decode(entry.content)
+            if entry.kind != OUTCOME:
+                record = line.records.read(entry)
                 here[entry.seq] = record.event
-                out.records.append(record)
-                out.entries.append(entry)
+                out.decided.append(entry.kind == DECISION)
+                if entry.kind == DECISION:
+                    out.records.append(record)
+                    out.entries.append(entry)
                 _row(out, 0, record.event, entry.seq, line.no_label)
             else:
-                truth = msgspec.json.decode(entry.content, type=OutcomeRecord)
+                truth = line.records.read(entry)
                 event = here.get(truth.decision)
                 if event is None:
-                    event = decode(ledger.read([truth.decision])[0].content).event
+                    event = line.records.read(ledger.read([truth.decision])[0]).event
                 out.truths.append((truth, entry))
                 _row(out, 1, event, truth.decision, truth.label)
         yield out
@@ -57,8 +58,9 @@ def stretches(line: Line, ledger: Ledger, first: int = 1) -> Iterator[Stretch]:
 
 def features_of(line: Line, state: FeatureState, stretch: Stretch) -> Any:
     """Advance a state by a stretch; the frame of its decisions."""
-    return line.features(state, FeatureRows(np.array(stretch.kinds, np.int64), stretch.events,
-                                            np.array(stretch.seqs, np.int64), np.array(stretch.labels, np.float64)))
+    frame = line.features(state, FeatureRows(np.array(stretch.kinds, np.int64), stretch.events,
+                                             np.array(stretch.seqs, np.int64), np.array(stretch.labels, np.float64)))
+    return frame if all(stretch.decided) else frame[np.array(stretch.decided)]
 
 
 def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: int) -> tuple[int, int]:
@@ -67,8 +69,9 @@ def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: 
     for stretch in stretches(line, ledger, first):
         features_of(line, state, stretch)
         count += len(stretch.kinds)
-        if stretch.records:
-            watermark = max(watermark, int(line.columns.times([r.event for r in stretch.records]).max()))
+        told = [event for event, kind in zip(stretch.events, stretch.kinds, strict=True) if kind == 0]
+        if told:
+            watermark = max(watermark, int(line.columns.times(told).max()))
     return count, watermark
 
 

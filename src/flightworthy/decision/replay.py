@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from flightworthy.decision.fallback import CHAMPION, PREVIOUS
-from flightworthy.decision.line import Line, Moments, entries_of
+from flightworthy.decision.line import Line, Moments
+from flightworthy.decision.record import entries_of
 from flightworthy.decision.recovery import Stretch, features_of, stretches
 from flightworthy.governance.ledger import Ledger
 from flightworthy.manifest.pilot import Pilot
@@ -39,7 +40,7 @@ def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None)
     state, report = line.state(), ReplayReport()
     for stretch in stretches(line, ledger):
         frame = features_of(line, state, stretch)
-        for name in {r.model for r in stretch.records} - {None} - loaded.keys():
+        for name in {r.model.hex() for r in stretch.records if r.model is not None} - loaded.keys():
             loaded[name] = LoadedModel(store.load(name), pilot.folder)
         report.outcomes += len(stretch.truths)
         for rows, models_now in _by_models(stretch, loaded):
@@ -52,7 +53,7 @@ def _by_models(stretch: Stretch, loaded: dict[str, LoadedModel]) -> list[tuple[l
     """Rows that were decided with the same models, with those models."""
     groups: dict[tuple[str, str | None], list[int]] = {}
     for row, record in enumerate(stretch.records):
-        groups.setdefault((record.path[-1], record.model), []).append(row)
+        groups.setdefault((record.path[-1], record.model and record.model.hex()), []).append(row)
     return [(rows, {step: loaded[name]} if name is not None and step in (CHAMPION, PREVIOUS) else {})
             for (step, name), rows in groups.items()]
 
@@ -66,12 +67,12 @@ def _compare(line: Line, stretch: Stretch, frame: Any, rows: list[int], report: 
     moments = Moments([r.arrived for r in records], [r.decided for r in records], [r.clocks for r in records])
     again = line.decide([r.event for r in records], [r.seq for r in records], frame,
                         line.route([r.event for r in records]), outputs, [r.path for r in records], moments)
-    for row, old, new, entry in zip(rows, records, again, entries_of(again), strict=True):
-        if old.pilot != line.pilot.digest:
+    for row, old, new, content in zip(rows, records, again, entries_of(again).contents, strict=True):
+        if old.pilot.hex() != line.pilot.digest:
             report.other_manifest += 1
             continue
         report.decisions += 1
-        if entry.content != stretch.entries[row].content:
+        if content != stretch.entries[row].content:
             report.mismatches += 1
             if len(report.differences) < SHOWN:
                 report.differences.append({"seq": old.seq, "id": old.id, "members": _differing(old, new)})

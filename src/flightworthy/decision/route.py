@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 from hashlib import blake2b
 
 TREATED, HOLDOUT = "treated", "holdout"
+_REMEMBERED = 1 << 18
 
 
 class Router:
@@ -14,7 +15,7 @@ class Router:
     def __init__(self, salt: str, holdout: float) -> None:
         self._salt = blake2b(salt.encode(), digest_size=16).digest()
         self.holdout = holdout
-        self.arm = lru_cache(maxsize=1 << 18)(self._arm)
+        self._known: dict[str | int, str] = {}
 
     def draw(self, entity: str) -> float:
         """A number in [0, 1), uniform over entities, fixed for an entity and a salt.
@@ -25,7 +26,17 @@ class Router:
         mixed = blake2b(entity.encode(), digest_size=8, key=self._salt).digest()
         return (int.from_bytes(mixed, "big") >> 11) / (1 << 53)
 
-    def _arm(self, entity: str | int) -> str:
+    def arms(self, entities: Sequence[str | int]) -> list[str]:
+        """The arm of each entity."""
+        known = self._known
+        if len(known) > _REMEMBERED:
+            known.clear()
+        for entity in set(entities) - known.keys():
+            known[entity] = self.arm(entity)
+        return list(map(known.__getitem__, entities))
+
+    def arm(self, entity: str | int) -> str:
+        """The arm of an entity."""
         return HOLDOUT if self.draw(str(entity)) < self.holdout else TREATED
 
     def propensity(self, arm: str) -> float:

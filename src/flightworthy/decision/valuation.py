@@ -8,10 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
 from flightworthy.decision.line import Line
-from flightworthy.decision.record import OutcomeRecord
 from flightworthy.decision.route import HOLDOUT
 from flightworthy.governance.ledger import DECISION, OUTCOME, Ledger
 from flightworthy.manifest.expressions.exact import Value
@@ -70,11 +67,11 @@ def judge(pilot: Pilot, ledger: Ledger, now: int) -> Iterator[Judged]:
     outcomes = pilot.manifest.outcomes
     horizon = outcomes.horizon if outcomes.horizon is not None else outcomes.delay
     absent = None if outcomes.absent is None else float(outcomes.absent)
-    labels = _labels(ledger, now)
+    labels = _labels(line, ledger, now)
     exact = _exact_fields(pilot)
-    decode = msgspec.json.Decoder(line.record).decode
+    read = line.records.read
     for entry in ledger.scan(1, (DECISION,)):
-        record = decode(entry.content)
+        record = read(entry)
         fields = exact(record.event)
         time = int(line.columns.times([record.event])[0])
         label, status = labels.get(record.seq), KNOWN
@@ -85,7 +82,7 @@ def judge(pilot: Pilot, ledger: Ledger, now: int) -> Iterator[Judged]:
             label = None
         if label is not None:
             value = price(fields, label, record.action, record.quantity)
-            other = price(fields, label, record.otherwise, None) if record.otherwise != record.action else value
+            other = price(fields, label, record.otherwise, record.otherwise_quantity)
             yield Judged(record, time, status, label, value, other, (value, value))
             continue
         both = [price(fields, x, record.action, record.quantity) for x in (0.0, 1.0)] \
@@ -122,10 +119,10 @@ def value(pilot: Pilot, judged: Iterator[Judged], watch: Callable[[Judged], None
     return out
 
 
-def _labels(ledger: Ledger, now: int) -> dict[int, float]:
+def _labels(line: Line, ledger: Ledger, now: int) -> dict[int, float]:
     labels: dict[int, float] = {}
     for entry in ledger.scan(1, (OUTCOME,)):
-        outcome = msgspec.json.decode(entry.content, type=OutcomeRecord)
+        outcome = line.records.read(entry)
         if outcome.known_at <= now:
             labels[outcome.decision] = outcome.label
     return labels

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flightworthy.decision.record import OutcomeRecord
-from flightworthy.governance.ledger import Entry, Quarantined
+from flightworthy.governance.ledger import HISTORY, Entries, Quarantined
 from flightworthy.integration.contract import Raw, Rejection
 from flightworthy.integration.outcomes import Outcome
 
@@ -22,7 +22,7 @@ EVENT, OUTCOME = 0, 1
 @dataclass(frozen=True)
 class Arrivals:
     """Raw records in order of arrival. ``kinds`` None: all are events; ``arrived`` microseconds UTC; ``position`` is
-    where the first of them stands in its ``source``."""
+    where the first of them stands in its ``source``. Events of the ``past`` are remembered, not decided."""
 
     raws: Sequence[Raw]
     arrived: int
@@ -30,38 +30,74 @@ class Arrivals:
     source: str = "call"
     position: int = 0
     received_tick: int = 0
+    past: bool = False
+    times: Ints | None = None  # of the events, microseconds, where the feed had to read them anyway
 
 
-class Pending:
-    """An admitted event on its way to the ledger; its record is set when it is decided."""
+class Earlier(NamedTuple):
+    """An event admitted before: of the ledger (then with its record), or row ``row`` of a ``work`` still under way."""
 
-    __slots__ = ("event", "id", "record", "seq", "time")
+    seq: int
+    event: Any
+    time: int
+    record: Any = None
+    work: Any = None
+    row: int = 0
 
-    def __init__(self, seq: int, event: Any, time: int, name: str) -> None:
-        self.seq, self.event, self.time, self.id, self.record = seq, event, time, name, None
+    @property
+    def past(self) -> bool:
+        """Whether it was remembered only, not decided."""
+        return bool(self.work.arrivals.past if self.record is None else self.record.kind == HISTORY)
+
+
+class Told(NamedTuple):
+    """An admitted outcome: where it stands among the arrivals, its number, and the event it is about."""
+
+    place: int
+    seq: int
+    truth: Outcome
+    about: Earlier
 
 
 @dataclass
 class Work:
-    """A batch between two stages. Rows are admitted events and outcomes in order; ``events`` only the former."""
+    """A batch between two stages: admitted events as columns, (n) each, and admitted outcomes."""
 
     arrivals: Arrivals
-    results: list[Any]  # one for each arrival: Pending, OutcomeRecord or Rejection, resolved by the engine
-    pending: list[Pending] = field(default_factory=list)
-    outcomes: list[tuple[int, Outcome, Pending]] = field(default_factory=list)
+    results: list[Any]  # one for each arrival: the row of an admitted event, Earlier, OutcomeRecord or Rejection
+    at: Sequence[int] = ()  # where the events stand among the arrivals
+    events: list[Any] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    index: dict[str, int] = field(default_factory=dict)  # id → row
+    seqs: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    times: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # microseconds
+    numbers: dict[str, Floats] = field(default_factory=dict)  # field → (n)
+    outcomes: list[Told] = field(default_factory=list)
+    kinds: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # of events and outcomes together, in order
     quarantined: list[Quarantined] = field(default_factory=list)
-    kept: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # of all events read, those admitted
-    times: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # of all events read, microseconds
-    numbers: dict[str, Floats] = field(default_factory=dict)  # of all events read, field by field
-    kinds: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     frame: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     arms: list[str] = field(default_factory=list)
     outputs: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     paths: list[list[str]] = field(default_factory=list)
     clocks: list[int] = field(default_factory=lambda: [0, 0, 0])
-    entries: list[Entry] = field(default_factory=list)
+    records: list[Any] = field(default_factory=list)  # of the events, once they are decided or remembered
+    entries: Entries = field(default_factory=Entries)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leave only some of the events."""
+        self.at, self.events = [self.at[i] for i in rows], [self.events[i] for i in rows]
+        picked = np.array(rows, np.int64)
+        self.times = self.times[picked]
+        self.numbers = {name: values[picked] for name, values in self.numbers.items()}
+
+    def answers(self) -> list[Any]:
+        """A result for each arrival, once the work is durable."""
+        records = self.records
+        return [records[r] if type(r) is int else
+                (r.record if r.work is None else r.work.records[r.row]) if type(r) is Earlier else r
+                for r in self.results]
 
 
-Result = Any  # a decision record (see record.decision_type), an `OutcomeRecord`, or a `Rejection`
+Result = Any  # a decision record (see record.decision_type), an `OutcomeRecord`, a `HistoryRecord` or a `Rejection`
 
-__all__ = ["EVENT", "OUTCOME", "Arrivals", "OutcomeRecord", "Pending", "Rejection", "Result", "Work"]
+__all__ = ["EVENT", "OUTCOME", "Arrivals", "Earlier", "OutcomeRecord", "Rejection", "Result", "Told", "Work"]

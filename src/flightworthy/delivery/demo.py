@@ -19,7 +19,7 @@ from flightworthy.ground import figures
 from flightworthy.ground.clock import micros
 from flightworthy.ground.errors import DataError
 from flightworthy.integration.contract import Raw
-from flightworthy.integration.sources import Row
+from flightworthy.integration.sources import Records, chunked, rows
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn, stream
 from flightworthy.operation.feed import Peek, merged
@@ -29,11 +29,13 @@ Bar = Callable[..., AbstractContextManager[Callable[[int], None]]]
 
 @dataclass(frozen=True)
 class Material:
-    """What a demonstration works on: a past to learn from, a stream to decide, and the moment of the report."""
+    """What a demonstration works on: a past to learn from (and the same as
+    records, for the features to remember), a stream to decide, and the moment of the report."""
 
     past: Iterable[Any]
-    live: Iterable[Row]
-    live_outcomes: list[Raw]
+    history: Iterable[Records]
+    live: Iterable[Records]
+    outcomes: list[Raw]
     trained_at: int | None
     now: int | None
     origin: str
@@ -54,24 +56,26 @@ def simulated(pilot: Pilot, folder: Path, seed: int) -> Material:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     made = module.simulate(folder, seed)
-    told = learn.outcomes_by_id(pilot, _lines(folder / made["history_outcomes"]))
-    past = learn.labelled(pilot, learn.open_source(str(folder / made["history"]), pilot).rows(), told)
-    return Material(past, learn.open_source(str(folder / made["live"]), pilot).rows(),
-                    _lines(folder / made["live_outcomes"]), _instant(made["trained_at"]), _instant(made["now"]),
+    before = _lines(folder / made["history_outcomes"])
+    history, live = (learn.open_source(str(folder / made[name]), pilot) for name in ("history", "live"))
+    past = learn.labelled(pilot, rows(history.chunks()), learn.outcomes_by_id(pilot, before))
+    outcomes = before + _lines(folder / made["live_outcomes"])
+    return Material(past, history.chunks(), live.chunks(), outcomes, _instant(made["trained_at"]), _instant(made["now"]),
                     f"Simulated data (seed {seed}): no real person or company is in it.")
 
 
 def given(pilot: Pilot, data: str) -> Material:
     """A user's own labelled file: its first half (by record) is the past, the second is decided."""
-    rows = list(learn.open_source(data, pilot).rows())
-    if not any(row.label is not None for row in rows):
+    records = list(rows(learn.open_source(data, pilot).chunks()))
+    if not any(row.label is not None for row in records):
         raise DataError("the file has no labels to learn from", where=data,
                         expected=f"a column {[pilot.manifest.outcomes.label, *pilot.manifest.outcomes.columns]}")
     peek = Peek(pilot)
-    rows.sort(key=lambda row: peek.event(row.raw)[0] or -(2**62))
-    half = len(rows) // 2
-    start = peek.event(rows[half].raw)[0]
-    return Material(learn.labelled(pilot, rows[:half]), rows[half:], [], start, None, f"Data: {Path(data).name}.")
+    records.sort(key=lambda row: peek.event(row.raw)[0] or -(2**62))
+    half = len(records) // 2
+    start = peek.event(records[half].raw)[0]
+    return Material(learn.labelled(pilot, records[:half]), chunked(records[:half]), chunked(records[half:]), [], start, None,
+                    f"Data: {Path(data).name}.")
 
 
 def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
@@ -84,8 +88,8 @@ def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
     engine = Engine.open(pilot, var)
     newest = [material.now or 0]
     with bar("deciding the stream") as advance:
-        items = merged(pilot, material.live, material.live_outcomes, material.now)
-        report = stream.run(engine, items, "live", watch=lambda r: advance(r.records))
+        lots = merged(pilot, material.live, material.outcomes, material.now, material.history)
+        report = stream.run(engine, lots, "live", watch=lambda r: advance(r.records))
         newest[0] = material.now or engine.admission.watermark
         memory = engine.state.report()
         engine.close()

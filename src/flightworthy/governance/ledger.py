@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import NamedTuple, Protocol
 
-DECISION, OUTCOME, ACT = "decision", "outcome", "act"
+DECISION, OUTCOME, HISTORY, ACT = "decision", "outcome", "history", "act"
 
 
 class Entry(NamedTuple):
@@ -21,6 +22,32 @@ class Entry(NamedTuple):
     key: str
     content: bytes
     digest: bytes
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Consecutive entries as columns (n): what a group commit writes. ``first`` is the number of the first one."""
+
+    first: int = 0
+    kinds: Sequence[str] = ()
+    keys: Sequence[str] = ()
+    contents: Sequence[bytes] = ()
+    digests: Sequence[bytes] = ()
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> Entries:
+        """Entries that follow one another, as columns."""
+        return cls(entries[0].seq, *list(zip(*entries, strict=True))[1:]) if entries else cls()
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry, count(self.first), self.kinds, self.keys, self.contents, self.digests)
+
+    def __getitem__(self, part: slice) -> Entries:
+        start = part.indices(len(self))[0]
+        return Entries(self.first + start, self.kinds[part], self.keys[part], self.contents[part], self.digests[part])
 
 
 @dataclass(frozen=True)
@@ -42,7 +69,7 @@ class Quarantined:
 class Block:
     """What becomes durable together: entries, quarantined records, and how far a source was read."""
 
-    entries: Sequence[Entry] = ()
+    entries: Entries = field(default_factory=Entries)
     quarantined: Sequence[Quarantined] = ()
     progress: dict[str, int] = field(default_factory=dict)
     settled: Sequence[tuple[int, str]] = ()  # quarantine id → new status
@@ -57,12 +84,16 @@ class Ledger(Protocol):
     def commit(self, block: Block) -> None:
         """Make a block durable: when this returns, it survives power loss; when it raises, none of it is visible.
 
-        The block's entries must continue the ledger's numbers; a decision whose key exists is refused.
+        The block's entries must continue the ledger's numbers; an event that has an entry already is refused.
         """
         ...
 
     def find(self, keys: Sequence[str]) -> dict[str, int]:
-        """Sequence numbers of the decisions with these event ids, where there are any."""
+        """Where these events are: the number of their decision, or of their entry in the history."""
+        ...
+
+    def outcomes(self, keys: Sequence[str]) -> dict[str, int]:
+        """The number of the newest outcome of these events, where there is one."""
         ...
 
     def read(self, seqs: Sequence[int]) -> list[Entry]:

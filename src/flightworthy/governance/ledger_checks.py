@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flightworthy.governance.ledger import DECISION, OUTCOME, Block, Entry, Ledger, Quarantined
+from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME, Block, Entries, Entry, Ledger, Quarantined
 from flightworthy.ground.canonical import digest
 from flightworthy.ground.errors import LedgerError
 
@@ -31,7 +31,7 @@ def check_entries_come_back_as_written(open_: Open) -> None:
     written: list[Entry] = []
     for size in (1, 7, 5000):
         block = entries(len(written) + 1, size, OUTCOME if size == 7 else DECISION)
-        ledger.commit(Block(block))
+        ledger.commit(Block(Entries.of(block)))
         written += block
     assert list(ledger.scan()) == written  # noqa: S101 - these are checks
     assert list(ledger.scan(4)) == written[3:]  # noqa: S101
@@ -53,28 +53,42 @@ def check_an_empty_ledger_is_empty(open_: Open) -> None:
 def check_numbers_have_no_gap(open_: Open) -> None:
     """A block that does not continue the numbers is refused."""
     ledger = open_()
-    ledger.commit(Block(entries(1, 2)))
-    for wrong in (entries(1, 1), entries(4, 1), [*entries(3, 1), *entries(5, 1)]):
-        _refused(lambda wrong=wrong: ledger.commit(Block(wrong)))  # type: ignore[misc]
+    ledger.commit(Block(Entries.of(entries(1, 2))))
+    for wrong in (entries(1, 1), entries(4, 1)):
+        _refused(lambda wrong=wrong: ledger.commit(Block(Entries.of(wrong))))  # type: ignore[misc]
     assert ledger.last() == 2  # noqa: S101
 
 
 def check_an_event_is_decided_once_and_a_refused_block_leaves_nothing(open_: Open) -> None:
     """A second decision for a key is refused together with everything in its block."""
     ledger = open_()
-    ledger.commit(Block(entries(1, 3)))
+    ledger.commit(Block(Entries.of(entries(1, 3))))
     again = entries(4, 2)
     again[1] = again[1]._replace(key="event-2")
-    _refused(lambda: ledger.commit(Block(again, [held(1)], {"file": 9})))
+    _refused(lambda: ledger.commit(Block(Entries.of(again), [held(1)], {"file": 9})))
     assert (ledger.last(), ledger.find(["event-4"])) == (3, {})  # noqa: S101
     assert (ledger.quarantine(), ledger.progress("file")) == ([], 0)  # noqa: S101
-    ledger.commit(Block(entries(4, 1)))
+    ledger.commit(Block(Entries.of(entries(4, 1))))
+    _refused(lambda: ledger.commit(Block(Entries.of([entries(5, 1, HISTORY)[0]._replace(key="event-4")]))))
+    ledger.commit(Block(Entries.of(entries(5, 1, HISTORY))))
+    assert ledger.find(["event-4", "event-5"]) == {"event-4": 4, "event-5": 5}  # noqa: S101
+
+
+def check_the_newest_outcome_is_found(open_: Open) -> None:
+    """Also when a block holds two of one event, and for events that have none."""
+    ledger = open_()
+    told = [e._replace(key=f"event-{e.seq % 2}") for e in entries(1, 5, OUTCOME)]
+    ledger.commit(Block(Entries.of(told[:3])))
+    assert ledger.outcomes(["event-0", "event-1", "event-9"]) == {"event-0": 2, "event-1": 3}  # noqa: S101
+    ledger.commit(Block(Entries.of(told[3:])))
+    assert ledger.outcomes(["event-0", "event-1"]) == {"event-0": 4, "event-1": 5}  # noqa: S101
+    assert ledger.find(["event-0"]) == ledger.outcomes([]) == {}  # noqa: S101
 
 
 def check_what_was_committed_survives_reopening(open_: Open) -> None:
     """Entries, quarantine and progress are there for the next process."""
     ledger = open_()
-    ledger.commit(Block(entries(1, 3), [held(1), held(2)], {"file": 5, "other": 1}))
+    ledger.commit(Block(Entries.of(entries(1, 3)), [held(1), held(2)], {"file": 5, "other": 1}))
     ledger.close()
     ledger = open_()
     assert list(ledger.scan()) == entries(1, 3)  # noqa: S101
@@ -85,7 +99,7 @@ def check_what_was_committed_survives_reopening(open_: Open) -> None:
 def check_quarantine_is_paged_counted_and_settled(open_: Open) -> None:
     """Ids grow; pages follow them; a settled record leaves the held ones."""
     ledger = open_()
-    ledger.commit(Block((), [held(i) for i in range(5)]))
+    ledger.commit(Block(Entries(), [held(i) for i in range(5)]))
     ids = [q.id for q in ledger.quarantine()]
     assert ids == sorted(set(ids))  # noqa: S101
     assert [q.id for q in ledger.quarantine("held", ids[1], 2)] == ids[2:4]  # noqa: S101
@@ -95,8 +109,8 @@ def check_quarantine_is_paged_counted_and_settled(open_: Open) -> None:
 
 
 CHECKS = (check_entries_come_back_as_written, check_an_empty_ledger_is_empty, check_numbers_have_no_gap,
-          check_an_event_is_decided_once_and_a_refused_block_leaves_nothing, check_what_was_committed_survives_reopening,
-          check_quarantine_is_paged_counted_and_settled)
+          check_an_event_is_decided_once_and_a_refused_block_leaves_nothing, check_the_newest_outcome_is_found,
+          check_what_was_committed_survives_reopening, check_quarantine_is_paged_counted_and_settled)
 
 
 def _refused(act: Callable[[], object]) -> None:

@@ -1,8 +1,8 @@
-"""Canonical bytes: one value, one byte string, one digest.
+"""Canonical bytes of documents (manifests, models): one value, one byte string, one digest.
 
 JSON in UTF-8 without white space; members in the order the record type declares them (maps: sorted by key); floats in
-the shortest form that reads back to the same bits; a missing number is ``null``. What is not a number in JSON (NaN,
-infinity) never reaches a record: missing values are null before they get here.
+the shortest form that reads back to the same bits; what is no number in JSON (NaN, infinity) is ``null``. The records of
+the ledger are MessagePack, see `flightworthy.decision.record`.
 """
 
 from __future__ import annotations

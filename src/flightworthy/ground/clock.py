@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 SECOND = 1_000_000
 _UNITS = {"us": 1, "ms": 1_000, "s": SECOND, "m": 60 * SECOND, "min": 60 * SECOND, "h": 3600 * SECOND,
@@ -88,7 +92,18 @@ def say(micros: int) -> str:
 
 def micros(moment: datetime) -> int:
     """Exact microseconds of an aware instant; a naive one is read as UTC."""
+    if not isinstance(moment, datetime):
+        raise TypeError(f"not an instant: {moment!r}")
     return (moment - (_NAIVE_EPOCH if moment.tzinfo is None else EPOCH)) // _MICROSECOND
+
+
+def micros_of(moments: Sequence[datetime]) -> NDArray[np.int64]:
+    """`micros` of many (n). Raises `TypeError` when one is no instant."""
+    naive, one = _NAIVE_EPOCH, _MICROSECOND
+    try:
+        return np.array([(m - naive) // one for m in moments], np.int64)
+    except TypeError:  # aware ones, or a mixture
+        return np.array([micros(m) for m in moments], np.int64)
 
 
 def moment(instant: int) -> datetime:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flightworthy.ground.clock import micros
+from flightworthy.ground.clock import micros, micros_of
 from flightworthy.integration.contract import Contract, Rejection
 from flightworthy.integration.features.state import FeatureState
 from flightworthy.manifest.check import instant
@@ -144,7 +144,7 @@ def _times(values: list[Any], spec: FieldSpec) -> Ints:
     if spec.unit is not None:
         start = instant(spec.origin) if spec.origin else 0
         return np.array([start + v * spec.unit for v in values], np.int64)
-    return np.array([micros(v) for v in values], np.int64)
+    return micros_of(values)
 
 
 def _nullable_times(values: list[Any], spec: FieldSpec) -> Floats:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -112,9 +113,10 @@ class Contract:
             return None
         return events
 
-    def event_id(self, event: Any) -> str:
-        """The id as text."""
-        return str(getattr(event, self.id_field))
+    def event_ids(self, events: Sequence[Any]) -> list[str]:
+        """Their ids as text."""
+        ids = map(attrgetter(self.id_field), events)
+        return list(ids if self.spec[self.id_field].type == "text" else map(str, ids))
 
     def _unreadable(self, raw: Raw, message: str) -> Rejection:
         try:

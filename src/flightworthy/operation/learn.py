@@ -37,11 +37,11 @@ def open_source(url: str, pilot: Pilot) -> Source:
     return opened
 
 
-def labelled(pilot: Pilot, rows: Iterable[Row],
+def labelled(pilot: Pilot, past: Iterable[Row],
              outcomes: Mapping[Any, tuple[float, int | None]] | None = None) -> Iterable[Labelled]:
     """Rows of a history with their labels: their own, or those of separate outcomes by event id."""
     peek = Peek(pilot)
-    for row in rows:
+    for row in past:
         label, known_at = row.label, row.known_at
         if outcomes is not None:
             label, known_at = outcomes.get(str(peek.event(row.raw)[1]), (label, known_at))

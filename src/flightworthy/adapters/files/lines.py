@@ -16,7 +16,7 @@ import msgspec
 from flightworthy.adapters.files.mapping import Mapping, map_columns
 from flightworthy.ground.clock import micros
 from flightworthy.ground.errors import DataError
-from flightworthy.integration.sources import Row
+from flightworthy.integration.sources import Records, Row, chunked
 from flightworthy.manifest.pilot import Pilot
 
 _BOM = b"\xef\xbb\xbf"
@@ -32,7 +32,10 @@ class NdjsonSource:
     def length(self) -> int | None:
         return None
 
-    def rows(self) -> Iterator[Row]:
+    def chunks(self) -> Iterator[Records]:
+        return chunked(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
         mapping = self._mapping()
         for line in _lines(self._path):
             text = line.strip()
@@ -66,7 +69,10 @@ class CsvSource:
     def length(self) -> int | None:
         return None
 
-    def rows(self) -> Iterator[Row]:
+    def chunks(self) -> Iterator[Records]:
+        return chunked(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
         taken: list[bytes] = []
         reader = csv.reader(_decoded(self._path, taken), strict=True)
         try:

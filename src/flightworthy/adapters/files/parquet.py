@@ -9,10 +9,9 @@ import duckdb
 
 from flightworthy.adapters.files.mapping import map_columns
 from flightworthy.ground.errors import DataError
-from flightworthy.integration.sources import Row
+from flightworthy.integration.sources import AT_ONCE, Records
 from flightworthy.manifest.pilot import Pilot
 
-_AT_ONCE = 8192
 _NUMERIC = ("INT", "DECIMAL", "DOUBLE", "FLOAT", "HUGEINT")
 
 
@@ -33,18 +32,19 @@ class ParquetSource:
         row = self._db.execute("SELECT count(*) FROM read_parquet(?)", [_literal(self._path)]).fetchone()
         return None if row is None else int(row[0])
 
-    def rows(self) -> Iterator[Row]:
+    def chunks(self) -> Iterator[Records]:
         mapping = self._mapping
         names = list(mapping.fields)
         wanted = [self._expression(field, column) for field, column in mapping.fields.items()]
-        wanted.append(f"CAST({_quoted(mapping.label)} AS DOUBLE)" if mapping.label else "NULL")
-        wanted.append(f"epoch_us({_quoted(mapping.known_at)})" if mapping.known_at else "NULL")
-        query = f"SELECT {', '.join(wanted)} FROM read_parquet(?)"  # noqa: S608 - column names, quoted
+        extra = [f"CAST({_quoted(mapping.label)} AS DOUBLE)"] if mapping.label else []
+        extra += [f"epoch_us({_quoted(mapping.known_at)})"] if mapping.known_at else []
+        query = f"SELECT {', '.join(wanted + extra)} FROM read_parquet(?)"  # noqa: S608 - column names, quoted
         try:
             cursor = self._db.cursor().execute(query, [_literal(self._path)])
-            while rows := cursor.fetchmany(_AT_ONCE):
-                for row in rows:
-                    yield Row(dict(zip(names, row, strict=False)), row[-2], row[-1])
+            while rows := cursor.fetchmany(AT_ONCE):
+                labels = [row[len(names)] for row in rows] if mapping.label else None
+                yield Records([dict(zip(names, row, strict=False)) for row in rows], labels,
+                              [row[-1] for row in rows] if mapping.known_at else None)
         except duckdb.Error as error:
             raise DataError(f"cannot read the file: {error}", where=str(self._path)) from error
 

@@ -7,19 +7,23 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from flightworthy.adapters.sqlite.segment import Segment, pack
-from flightworthy.governance.ledger import DECISION, Block, Entry, Quarantined
+from flightworthy.adapters.sqlite.segment import Row, Segment, pack, unpack
+from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME, Block, Entries, Entry, Quarantined
 from flightworthy.ground.errors import LedgerError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "wal_autocheckpoint=4000",
             "busy_timeout=5000", "trusted_schema=OFF")
-_AT_ONCE = 8000  # variables per statement, well below SQLite's limit of 32766
+_AT_ONCE = 4000  # rows per statement; SQLite allows 32766 variables
+_SCANNED = 32  # segments read at once by a scan
 _AT = "SELECT first, count, kinds, body, digests FROM segment "
-_RECENT = 16  # segments kept unpacked for single reads, a megabyte or two each
+_EVENTS = {DECISION, HISTORY}
+_SEGMENT = 128  # entries compressed together: single reads unpack all of them
+_RECENT = 256  # segments kept unpacked for single reads, less than 100 kB each
 _BUSY = ("locked", "busy", "interrupted", "full", "i/o")
 
 
@@ -63,19 +67,22 @@ class SqliteLedger:
         if self._writer is None:
             raise LedgerError("this ledger was opened for reading only", where=str(self.path))
         with self._write_lock, _translated(str(self.path)):
-            body = pack(block.entries) if block.entries else b""
+            parts = [block.entries[i : i + _SEGMENT] for i in range(0, len(block.entries), _SEGMENT)]
+            rows = [(part.first, len(part), json.dumps(sorted(set(part.kinds))), body, b"".join(part.digests))
+                    for part, body in zip(parts, pack(parts), strict=True)]  # the long part, before the lock
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                self._write(self._writer, block, body)
+                self._write(self._writer, block, rows)
                 self._writer.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
                 raise
 
-    def _write(self, db: sqlite3.Connection, block: Block, body: bytes) -> None:
+    def _write(self, db: sqlite3.Connection, block: Block, rows: list[Row]) -> None:
         if block.entries:
-            self._write_entries(db, block.entries, body)
+            self._write_entries(db, block.entries)
+            self._insert(db, "segment", list(chain.from_iterable(rows)), 5)
         db.executemany(
             "INSERT INTO quarantine (source, position, arrived, reason, field, message, raw) VALUES (?,?,?,?,?,?,?)",
             [(q.source, q.position, q.arrived, q.reason, q.field, q.message, q.raw) for q in block.quarantined])
@@ -83,56 +90,83 @@ class SqliteLedger:
                        list(block.progress.items()))
         db.executemany("UPDATE quarantine SET status = ? WHERE id = ?", [(status, id_) for id_, status in block.settled])
 
-    def _write_entries(self, db: sqlite3.Connection, entries: Sequence[Entry], body: bytes) -> None:
+    def _write_entries(self, db: sqlite3.Connection, entries: Entries) -> None:
         last = db.execute("SELECT last FROM head").fetchone()[0]
-        if [e.seq for e in entries] != list(range(last + 1, last + 1 + len(entries))):
-            raise LedgerError("entries do not continue the ledger", where=str(self.path), found=entries[0].seq,
+        if entries.first != last + 1:
+            raise LedgerError("entries do not continue the ledger", where=str(self.path), found=entries.first,
                               expected=f"{last + 1}", next_step="another writer was here; recover and try again")
-        kinds = json.dumps(sorted({e.kind for e in entries}))
-        db.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?)",
-                   (entries[0].seq, len(entries), kinds, body, b"".join(e.digest for e in entries)))
-        ids = [x for e in entries if e.kind == DECISION for x in (e.key, e.seq)]
+        numbered = zip(entries.keys, range(entries.first, entries.first + len(entries)), strict=True)
+        if set(entries.kinds) <= _EVENTS:
+            self._insert(db, "event", list(chain.from_iterable(numbered)), 2)
+        else:
+            pairs = list(zip(entries.kinds, numbered, strict=True))
+            self._insert(db, "event", [x for kind, pair in pairs if kind in _EVENTS for x in pair], 2)
+            self._insert(db, "outcome", [x for kind, pair in pairs if kind == OUTCOME for x in pair], 2,
+                         " ON CONFLICT DO UPDATE SET seq = excluded.seq")
+        db.execute("UPDATE head SET last = ?", (last + len(entries),))
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, table: str, values: list[Any], width: int, otherwise: str = "") -> None:
         # One statement for many rows: a single call into SQLite, so that other threads run meanwhile.
-        for start in range(0, len(ids), _AT_ONCE):
-            part = ids[start : start + _AT_ONCE]
-            db.execute("INSERT INTO decision VALUES " + ",".join(["(?,?)"] * (len(part) // 2)), part)
-        db.execute("UPDATE head SET last = ?", (entries[-1].seq,))
+        row = f"({','.join('?' * width)})"
+        for start in range(0, len(values), _AT_ONCE * width):
+            part = values[start : start + _AT_ONCE * width]
+            db.execute(f"INSERT INTO {table} VALUES {','.join([row] * (len(part) // width))}{otherwise}", part)
 
     def find(self, keys: Sequence[str]) -> dict[str, int]:
+        return self._look_up("SELECT id, seq FROM event WHERE id IN", keys)
+
+    def outcomes(self, keys: Sequence[str]) -> dict[str, int]:
+        return self._look_up("SELECT event_id, seq FROM outcome WHERE event_id IN", keys)
+
+    def _look_up(self, query: str, keys: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         with self._read_lock, _translated(str(self.path)):
             for start in range(0, len(keys), _AT_ONCE):
                 part = keys[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(part))
-                found.update(self._reader.execute(
-                    f"SELECT event_id, seq FROM decision WHERE event_id IN ({marks})", part).fetchall())
+                found.update(self._reader.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall())
         return found
 
     def read(self, seqs: Sequence[int]) -> list[Entry]:
         with self._read_lock, _translated(str(self.path)):
-            return [self._entry(seq) for seq in seqs]
+            if len(seqs) > _RECENT:  # more than are kept unpacked
+                return [entry for i in range(0, len(seqs), _RECENT) for entry in self._read(seqs[i : i + _RECENT])]
+            return self._read(seqs)
 
-    def _entry(self, seq: int) -> Entry:
-        segment = next((s for s in self._recent.values() if s.first <= seq < s.first + s.count), None)
-        if segment is None:
-            row = self._reader.execute(_AT + "WHERE first <= ? ORDER BY first DESC LIMIT 1", (seq,)).fetchone()
-            if row is None or seq >= row[0] + row[1]:
+    def _read(self, seqs: Sequence[int]) -> list[Entry]:
+        firsts = dict(self._reader.execute(
+            "SELECT value, (SELECT max(first) FROM segment WHERE first <= value) FROM json_each(?)",
+            (json.dumps(list(seqs)),)).fetchall()) if seqs else {}
+        missing = sorted({f for f in firsts.values() if f is not None} - self._recent.keys())
+        for segment in unpack(self._rows(missing)):
+            self._recent[segment.first] = segment
+        out = []
+        for seq in seqs:
+            found = self._recent.get(firsts[seq])
+            if found is None or seq >= found.first + found.count:
                 raise LedgerError("no such entry", where=str(self.path), found=seq)
-            segment = self._recent[row[0]] = Segment(*row)
-            if len(self._recent) > _RECENT:
-                del self._recent[next(iter(self._recent))]
-        return segment.entry(seq)
+            out.append(found.entry(seq))
+        while len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        return out
+
+    def _rows(self, firsts: Sequence[int]) -> list[Row]:
+        marks = ",".join("?" * len(firsts))
+        return self._reader.execute(f"{_AT}WHERE first IN ({marks}) ORDER BY first", firsts).fetchall()
 
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
         wanted, after = set(kinds), first
         while True:
             with self._read_lock, _translated(str(self.path)):
-                row = self._reader.execute(_AT + "WHERE first <= ? ORDER BY first DESC LIMIT 1", (after,)).fetchone()
-            if row is None or after >= row[0] + row[1]:
+                rows = self._reader.execute(
+                    f"{_AT}WHERE first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) "
+                    f"ORDER BY first LIMIT {_SCANNED}", (after,)).fetchall()
+            rows = [row for row in rows if row[0] + row[1] > after]
+            if not rows:
                 return
-            after = row[0] + row[1]
-            if not wanted or wanted & set(json.loads(row[2])):
-                yield from Segment(*row).entries(first, wanted)
+            after = rows[-1][0] + rows[-1][1]
+            for segment in unpack([row for row in rows if not wanted or wanted & set(json.loads(row[2]))]):
+                yield from segment.entries(first, wanted)
 
     def last(self) -> int:
         return int(self._one("SELECT last FROM head"))

@@ -1,12 +1,16 @@
--- Entries live in segments, one for each group commit, compressed together: small, and one insert a batch.
+-- Entries live in segments, some hundreds of one group commit compressed together: small, and few inserts a batch.
 CREATE TABLE segment (
   first   INTEGER PRIMARY KEY,  -- sequence number of its first entry
   count   INTEGER NOT NULL,
   kinds   TEXT NOT NULL,        -- JSON: distinct kinds in it
-  body    BLOB NOT NULL,        -- zstd of: JSON index line [[kind, key, length], …], newline, contents back to back
+  body    BLOB NOT NULL,        -- zstd of: index and contents, see segment.py
   digests BLOB NOT NULL         -- SHA-256 of each content, 32 bytes each
 ) STRICT;
-CREATE TABLE decision (
+CREATE TABLE event (            -- decided or remembered: one entry each
+  id  TEXT PRIMARY KEY,
+  seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE outcome (          -- the newest of each event
   event_id TEXT PRIMARY KEY,
   seq      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

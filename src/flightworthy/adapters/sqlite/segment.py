@@ -1,6 +1,7 @@
-"""Entries of one group commit, compressed together.
+"""Entries that lie together, compressed.
 
-Plain text of a segment: one JSON line ``[[kind, key, length], …]``, then the contents back to back.
+Plain text of a segment: the length of the index (4 bytes, big-endian), the index (MessagePack ``[kinds, keys, lengths]``),
+then the contents back to back.
 """
 
 from __future__ import annotations
@@ -11,45 +12,59 @@ from itertools import accumulate
 import msgspec
 import zstandard
 
-from flightworthy.governance.ledger import Entry
+from flightworthy.governance.ledger import Entries, Entry
 from flightworthy.ground.canonical import digest
 from flightworthy.ground.errors import LedgerError
 
+Row = tuple[int, int, str, bytes, bytes]  # first, count, kinds, body, digests
+_INDEX = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[int]])
 
-def pack(entries: Sequence[Entry]) -> bytes:
-    """The compressed body of a segment."""
-    index = msgspec.json.encode([(e.kind, e.key, len(e.content)) for e in entries])
-    return zstandard.ZstdCompressor(level=1).compress(b"".join([index, b"\n", *(e.content for e in entries)]))
+
+def pack(parts: Sequence[Entries]) -> list[bytes]:
+    """The compressed bodies of segments, made in one call: other threads run meanwhile."""
+    plain: list[bytes | bytearray | memoryview[int]] = []
+    for entries in parts:
+        index = msgspec.msgpack.encode((entries.kinds, entries.keys, list(map(len, entries.contents))))
+        plain.append(b"".join([len(index).to_bytes(4, "big"), index, *entries.contents]))
+    made = zstandard.ZstdCompressor(level=1).multi_compress_to_buffer(plain) if plain else ()
+    return [made[i].tobytes() for i in range(len(made))]
+
+
+def unpack(rows: Sequence[Row]) -> list[Segment]:
+    """Segments from their rows, in one call. Raises `LedgerError` when one cannot be read."""
+    try:
+        made = zstandard.ZstdDecompressor().multi_decompress_to_buffer([row[3] for row in rows]) if rows else ()
+    except (zstandard.ZstdError, ValueError) as error:
+        raise _altered(f"a segment from entry {rows[0][0]} on", str(error), "a readable segment") from error
+    return [Segment(first, count, made[i].tobytes(), digests) for i, (first, count, _, _, digests) in enumerate(rows)]
 
 
 class Segment:
     """An unpacked segment. Every entry is checked against its digest when it is taken out."""
 
-    def __init__(self, first: int, count: int, kinds: str, body: bytes, digests: bytes) -> None:
-        self.first, self.count, self._digests = first, count, digests
+    def __init__(self, first: int, count: int, plain: bytes, digests: bytes) -> None:
+        self.first, self.count, self._plain, self._digests = first, count, plain, digests
         try:
-            self._plain = zstandard.ZstdDecompressor().decompress(body)
-            start = self._plain.index(b"\n") + 1
-            self._index: list[tuple[str, str, int]] = msgspec.json.decode(self._plain[:start])
-        except (zstandard.ZstdError, msgspec.DecodeError, ValueError) as error:
+            start = 4 + int.from_bytes(self._plain[:4], "big")
+            self._kinds, self._keys, lengths = _INDEX.decode(self._plain[4:start])
+        except msgspec.MsgspecError as error:
             raise _altered(f"segment at entry {first}", str(error), "a readable segment") from error
-        self._starts = list(accumulate((length for _, _, length in self._index), initial=start))
-        if len(self._index) != count or len(digests) != 32 * count:
-            raise _altered(f"segment at entry {first}", len(self._index), f"{count} entries")
+        self._starts = list(accumulate(lengths, initial=start))
+        if not len(lengths) == len(self._kinds) == len(self._keys) == count or len(digests) != 32 * count:
+            raise _altered(f"segment at entry {first}", len(lengths), f"{count} entries")
 
     def entry(self, seq: int) -> Entry:
         """The entry with this number. Raises `LedgerError` when its bytes do not match its digest."""
         i = seq - self.first
-        kind, key, length = self._index[i]
-        content = self._plain[self._starts[i] : self._starts[i] + length]
+        content = self._plain[self._starts[i] : self._starts[i + 1]]
         found, stored = digest(content), self._digests[32 * i : 32 * i + 32]
         if found != stored:
             raise _altered(f"entry {seq}", found.hex(), stored.hex())
-        return Entry(seq, kind, key, content, stored)
+        return Entry(seq, self._kinds[i], self._keys[i], content, stored)
 
     def entries(self, first: int, kinds: set[str]) -> Iterator[Entry]:
         """Entries from a number on, of some kinds (all when empty)."""
-        for i, (kind, _, _) in enumerate(self._index):
+        for i, kind in enumerate(self._kinds):
             if self.first + i >= first and (not kinds or kind in kinds):
                 yield self.entry(self.first + i)
 

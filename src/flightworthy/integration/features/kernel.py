@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from flightworthy.integration.features.rings import (
+    _INNER,
     _OPTIONS,
     CAPACITY,
     DISTINCT,
@@ -40,6 +41,7 @@ from flightworthy.integration.features.rings import (
 )
 
 EVENT, OUTCOME = 0, 1
+AHEAD = 64
 COUNT, N, TOTAL, MEAN, LOWEST, HIGHEST, STD, NUNIQUE, LAST, SINCE_LAST, AGE = range(11)
 
 
@@ -53,8 +55,14 @@ def advance(start, kinds, times, sequences, keys, values, label, out, table, H, 
     (n, outputs) receives the features of event rows. ``count[0]`` is the number of entities.
     """
     label_column = values.shape[1]
+    near = np.empty(AHEAD + 1, np.int64)
     for row in range(start, kinds.shape[0]):
-        e = find(table, H, keys[row])
+        place_ahead = (row - start) % AHEAD
+        if place_ahead == 0:
+            look_ahead(row, keys, table, H, A, windows, near)
+        e = near[place_ahead]
+        if e < 0:
+            e = find(table, H, keys[row])
         if kinds[row] == OUTCOME:
             if e >= 0:
                 correct(H, HF, A, AF, e, times[row], sequences[row], label[row], label_column, windows, accumulators,
@@ -74,18 +82,41 @@ def advance(start, kinds, times, sequences, keys, values, label, out, table, H, 
             return row
         late = H[e, NEXT] > H[e, OLDEST] and times[row] < A[slot(H, e, H[e, NEXT] - 1), 0]
         H[e, FIRST] = min(H[e, FIRST], times[row])
-        position = place(H, A, AF, e, times[row], sequences[row], values[row], label[row], late)
+        position = place(H, A, AF, e, times[row], sequences[row], values, row, label[row], late)
         if late:
-            read_late(H, A, AF, e, times[row], position, windows, outputs, scales, out[row])
+            read_late(H, A, AF, e, times[row], position, windows, outputs, scales, out, row)
             slip_in(H, HF, A, AF, e, position, windows, accumulators, spans)
         else:
             slide(H, HF, A, AF, e, times[row], windows, accumulators, spans)
-            read(H, HF, A, AF, e, times[row], position, windows, accumulators, outputs, scales, out[row])
+            read(H, HF, A, AF, e, times[row], position, windows, accumulators, outputs, scales, out, row)
     return kinds.shape[0]
 
 
-@njit(**_OPTIONS)
-def place(H, A, AF, e, t, sequence, values, label, late):
+@njit(**_INNER)
+def look_ahead(row, keys, table, H, A, windows, near):
+    """Entities of the next rows (-1: new), and a first touch of all memory they will need: these reads do not depend on
+    each other, so that the processor waits for many of them at once instead of one after the other."""
+    stop = min(AHEAD, keys.shape[0] - row)
+    touched = 0
+    for i in range(stop):
+        e = find(table, H, keys[row + i])
+        near[i] = e
+        if e >= 0:
+            for c in range(0, H.shape[1], 8):
+                touched ^= H[e, c]
+    for i in range(stop):
+        e = near[i]
+        if e >= 0:
+            for w in range(windows.shape[0]):
+                touched ^= A[slot(H, e, H[e, WINDOWS + 2 * w]), 0]
+                if windows[w, 2] > 0:
+                    touched ^= A[slot(H, e, H[e, WINDOWS + 2 * w + 1]), 0]
+            touched ^= A[slot(H, e, H[e, NEXT]), 0]
+    near[AHEAD] = touched  # keeps the reads in the program
+
+
+@njit(**_INNER)
+def place(H, A, AF, e, t, sequence, values, row, label, late):
     """Put an event into the ring in order of time, after those of the same time; returns its position."""
     position = upper_bound(H, A, e, t) if late else H[e, NEXT]
     for p in range(H[e, NEXT], position, -1):
@@ -94,38 +125,38 @@ def place(H, A, AF, e, t, sequence, values, label, late):
     at = slot(H, e, position)
     A[at, 0] = t
     A[at, 1] = sequence
-    for c in range(values.shape[0]):
-        AF[at, 2 + c] = values[c]
-    AF[at, 2 + values.shape[0]] = label
+    for c in range(values.shape[1]):
+        AF[at, 2 + c] = values[row, c]
+    AF[at, 2 + values.shape[1]] = label
     return position
 
 
-@njit(**_OPTIONS)
-def read(H, HF, A, AF, e, now, position, windows, accumulators, outputs, scales, out):
+@njit(**_INNER)
+def read(H, HF, A, AF, e, now, position, windows, accumulators, outputs, scales, out, row):
     """Features of the newest event from the running sums."""
     w = windows.shape[0]
     for o in range(outputs.shape[0]):
         op, i, a, b = outputs[o, 0], outputs[o, 1], outputs[o, 2], outputs[o, 3]
         at = WINDOWS + 2 * w + 4 * a
         if op == COUNT:
-            out[o] = H[e, WINDOWS + 2 * i + 1] - H[e, WINDOWS + 2 * i]
+            out[row, o] = H[e, WINDOWS + 2 * i + 1] - H[e, WINDOWS + 2 * i]
         elif op == N or op == NUNIQUE:
-            out[o] = HF[e, at]
+            out[row, o] = HF[e, at]
         elif op == TOTAL or op == MEAN or op == STD:
             squares = WINDOWS + 2 * w + 4 * b
-            out[o] = moment(op, HF[e, at], HF[e, at + 1], HF[e, at + 2], HF[e, squares] if op == STD else 0.0,
+            out[row, o] = moment(op, HF[e, at], HF[e, at + 1], HF[e, at + 2], HF[e, squares] if op == STD else 0.0,
                             HF[e, squares + 1] if op == STD else 0.0, scales[o])
         elif op == LOWEST or op == HIGHEST:
             if HF[e, at + 1] == 1.0:
                 HF[e, at] = extreme(H, AF, e, accumulators[a, 2], accumulators[a, 1], H[e, WINDOWS + 2 * i],
                                     H[e, WINDOWS + 2 * i + 1])
                 HF[e, at + 1] = 0.0
-            out[o] = HF[e, at] / scales[o] if HF[e, at + 2] > 0.0 else math.nan
+            out[row, o] = HF[e, at] / scales[o] if HF[e, at + 2] > 0.0 else math.nan
         else:
-            out[o] = pointwise(H, A, AF, e, op, i, now, position, scales[o])
+            out[row, o] = pointwise(H, A, AF, e, op, i, now, position, scales[o])
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def pointwise(H, A, AF, e, op, column, now, position, scale):
     if op == AGE:
         return (now - H[e, FIRST]) / 1e6
@@ -135,7 +166,7 @@ def pointwise(H, A, AF, e, op, column, now, position, scale):
     return (now - A[before, 0]) / 1e6 if op == SINCE_LAST else AF[before, 2 + column] / scale
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def moment(op, n, hi, lo, square_hi, square_lo, scale):
     """Sum, mean or sample standard deviation from n, the sum and the sum of squares (double-doubles)."""
     if op == TOTAL:
@@ -156,7 +187,7 @@ def moment(op, n, hi, lo, square_hi, square_lo, scale):
     return math.sqrt(spread) / scale
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def product(a, b):
     p = a * b
     c = 134217729.0 * a
@@ -169,19 +200,19 @@ def product(a, b):
 
 
 @njit(**_OPTIONS)
-def read_late(H, A, AF, e, t, position, windows, outputs, scales, out):
+def read_late(H, A, AF, e, t, position, windows, outputs, scales, out, row):
     """Features of an event older than the newest: as of its own time, by a scan of the ring."""
     for o in range(outputs.shape[0]):
         op, i, column, kind = outputs[o, 0], outputs[o, 1], outputs[o, 4], outputs[o, 5]
         if op >= LAST:
-            out[o] = pointwise(H, A, AF, e, op, i, t, position, scales[o])
+            out[row, o] = pointwise(H, A, AF, e, op, i, t, position, scales[o])
             continue
         stop = upper_bound(H, A, e, t - windows[i, 2])
         if windows[i, 0] == 1:
             start = max(H[e, OLDEST], stop - windows[i, 1])
         else:
             start = upper_bound(H, A, e, t - windows[i, 2] - windows[i, 1])
-        out[o] = scan(H, AF, e, op, column, kind, start, stop, scales[o])
+        out[row, o] = scan(H, AF, e, op, column, kind, start, stop, scales[o])
 
 
 @njit(**_OPTIONS)

@@ -25,16 +25,17 @@ SUM, SQUARE, MIN, MAX, DISTINCT = range(5)
 MIN_CAPACITY = 4
 NEVER = np.iinfo(np.int64).max
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+_INNER = {**_OPTIONS, "forceinline": True}  # arrays travel as many words each: a call costs more than most of these do
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def two_sum(a, b):
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def square(a):
     """a*a as an unevaluated sum of two doubles (Veltkamp split, no fused multiply-add)."""
     p = a * a
@@ -44,7 +45,7 @@ def square(a):
     return p, ((high * high - p) + 2.0 * high * low) + low * low
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def add_to(HF, e, at, v):
     """Add v to the double-double in slots at, at+1."""
     s, err = two_sum(HF[e, at], v)
@@ -54,12 +55,12 @@ def add_to(HF, e, at, v):
     HF[e, at + 1] = err - (hi - s)
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def slot(H, e, position):
     return H[e, OFFSET] + (position & (H[e, CAPACITY] - 1))
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def find(table, H, key):
     """Entity of a key, or -1. Open addressing, linear probing; the table holds entity + 1."""
     mask = table.shape[0] - 1
@@ -71,7 +72,7 @@ def find(table, H, key):
     return -1
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def mix(key):
     """SplitMix64 finaliser (Steele, Lea, Flood 2014)."""
     z = np.uint64(key)
@@ -98,7 +99,7 @@ def create(H, e, key, offset):
     H[e, CAPACITY] = MIN_CAPACITY
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def enter(H, HF, AF, e, at, kind, column, position, tail, lead):
     """An event enters a window: bring one accumulator up to date."""
     v = AF[slot(H, e, position), 2 + column]
@@ -126,7 +127,7 @@ def enter(H, HF, AF, e, at, kind, column, position, tail, lead):
         HF[e, at + 2] += 1.0
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def leave(H, HF, AF, e, at, kind, column, position, lead):
     """The oldest event leaves a window."""
     v = AF[slot(H, e, position), 2 + column]
@@ -186,7 +187,7 @@ def upper_bound(H, A, e, t):
     return lo
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def slide(H, HF, A, AF, e, now, windows, accumulators, spans):
     """Move every window of an entity up to event time ``now`` (the newest time of its ring, or later)."""
     w = windows.shape[0]
@@ -250,7 +251,7 @@ def drop_oldest(H, HF, AF, e, windows, accumulators, spans):
     H[e, OLDEST] = position + 1
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def make_room(H, HF, A, AF, e, windows, accumulators, spans, horizon, limit, arena, free):
     """Make sure one more event fits. False when the arena must grow first (nothing has changed then).
 
@@ -268,7 +269,7 @@ def make_room(H, HF, A, AF, e, windows, accumulators, spans, horizon, limit, are
     return grow(H, A, e, arena, free)
 
 
-@njit(**_OPTIONS)
+@njit(**_INNER)
 def forgettable(H, A, e, windows, horizon):
     """Whether the oldest event lies before every window, also those of the latest event that may still come."""
     position = H[e, OLDEST]
