@@ -61,14 +61,18 @@ def read_history(line: Line, past: Iterable[Labelled]) -> History:
 
 
 def table_of(pilot: Pilot, line: Line, history: History, now: int, since: int | None = None) -> Table:
-    """Rows whose label is known at ``now`` (or final by its absence), as the model will see them."""
+    """Rows whose label is known at ``now``, as the model will see them.
+
+    Where absence has a meaning, rows younger than the delay are left out even when their label is known: of those, one
+    kind is reported early, and a model that sees only it learns that young means bad.
+    """
     outcomes, spec = pilot.manifest.outcomes, pilot.manifest.model
     labels = history.labels.copy()
     matured = history.times + outcomes.delay <= now
     known = ~np.isnan(labels) & (history.known <= now)
     if outcomes.absent is not None:
         labels[~known & matured] = float(outcomes.absent)
-        known |= matured
+        known = matured
     start = max(since or -(2**62), now - spec.train.history if spec.train.history is not None else -(2**62))
     rows = np.flatnonzero(known & (history.times >= start) & (history.times < now))
     y = _target(pilot, labels[rows])
