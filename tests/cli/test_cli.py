@@ -89,5 +89,10 @@ def test_train_decide_value_replay_and_quarantine(starter_trained: Trained, tmp_
     repaired = tmp_path / "repaired.json"
     repaired.write_bytes(starter_trained.lines("live", 1)[0])
     assert "1 admitted" in RUN.invoke(app, ["quarantine", "retry", pilot, broken, "--with", str(repaired), *var]).output
+    other = next(line.split()[0] for line in listed.splitlines() if line.split()[0].isdigit() and "Z" in line
+                 and line.split()[0] != broken)
+    assert "is discarded" in RUN.invoke(app, ["quarantine", "discard", pilot, other, *var]).output
+    assert "no such record is held" in str(RUN.invoke(app, ["quarantine", "discard", pilot, other, *var]).exception)
+    assert f"id {other}, discarded" in RUN.invoke(app, ["quarantine", "show", pilot, other, *var]).output
     assert digest[:12] in RUN.invoke(app, ["model", "list", pilot, *var]).output
     assert isinstance(RUN.invoke(app, ["model", "rollback", pilot, *var]).exception, DataError)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flightworthy.cli.pilots import rooms, say
 from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.held import discard as discard_held
 from flightworthy.decision.held import retry as retry_held
 from flightworthy.ground.clock import iso
 from flightworthy.ground.errors import DataError
@@ -37,6 +38,15 @@ def show(path: Path, var: Path | None, record: int) -> None:
     say(f"id {q.id}, {q.status}\nfrom {q.source}, position {q.position}, arrived {iso(q.arrived)}\n"
         f"reason {q.reason}{f' in {q.field}' if q.field else ''}: {q.message}\nraw ({len(q.raw)} bytes):")
     sys.stdout.write(q.raw.decode("utf-8", errors="backslashreplace") + "\n")
+
+
+def discard(path: Path, var: Path | None, record: int) -> None:
+    """Settle one record without deciding it."""
+    pilot = load(path)
+    ledger = Rooms.of(pilot, rooms(pilot, var)).open_ledger()
+    discard_held(ledger, record)
+    ledger.close()
+    say(f"record {record} is discarded; flightworthy quarantine show {record} still shows it")
 
 
 def retry(path: Path, var: Path | None, record: int | None, repaired: Path | None) -> None:

@@ -10,7 +10,7 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Takes an enterprise AI pilot to production with the evidence.")
-quarantine = typer.Typer(no_args_is_help=True, help="Records that could not be decided: look, repair, retry.")
+quarantine = typer.Typer(no_args_is_help=True, help="Records that could not be decided: look, repair, retry, discard.")
 model = typer.Typer(no_args_is_help=True, help="Versions of the model: list, make another one champion.")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(model, name="model")
@@ -136,6 +136,14 @@ def quarantine_retry(pilot: PilotArg, record: OneOrAll = None, repaired: Repaire
     from flightworthy.cli import held
 
     held.retry(pilot, var, record, repaired)
+
+
+@quarantine.command("discard")
+def quarantine_discard(pilot: PilotArg, record: RecordId, var: Var = None) -> None:
+    """Settle a held record that shall never be decided; its bytes and its reason are kept."""
+    from flightworthy.cli import held
+
+    held.discard(pilot, var, record)
 
 
 @model.command("list")

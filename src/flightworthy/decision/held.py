@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.work import EVENT, OUTCOME, Arrivals
-from flightworthy.governance.ledger import Block, Quarantined
+from flightworthy.governance.ledger import Block, Ledger, Quarantined
 from flightworthy.ground.errors import DataError
 from flightworthy.integration.contract import Rejection
 
@@ -33,6 +33,14 @@ def retry(engine: Engine, record: int | None = None, repaired: bytes | None = No
         again += len(batch) - len(through)
         if record is not None:
             return admitted, again
+
+
+def discard(ledger: Ledger, record: int) -> None:
+    """Mark a held record as never to be decided; its bytes and its reason are kept. Raises `DataError` when there is no
+    such held record."""
+    if [q.id for q in ledger.quarantine("held", record - 1, 1)] != [record]:
+        raise DataError("no such record is held", found=record, next_step="run: flightworthy quarantine list")
+    ledger.commit(Block(settled=[(record, "discarded")]))
 
 
 def _again(engine: Engine, batch: list[Quarantined], repaired: bytes | None) -> list[int]:

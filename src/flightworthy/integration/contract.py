@@ -25,7 +25,7 @@ SAFE_INTEGER = 2**53
 _COLON = re.compile(rb'"\s*:')
 _PATH = re.compile(r" - at `\$\.?(.*?)`$")
 _NAMED = re.compile(r"field `([^`]*)`")
-_DECIMAL = re.compile(r"-?\d{1,17}(\.\d{1,6})?")
+_DECIMAL = re.compile(r"-?[0-9]{1,17}(\.[0-9]{1,6})?")
 # What msgspec says → our reason, first match wins.
 _REASONS = ((r"Object contains unknown field", "unknown_field"), (r"Object missing required field", "missing_field"),
             (r"Invalid enum value", "category"), (r"Invalid (RFC3339|datetime)", "format"), (r".*out of range", "range"),

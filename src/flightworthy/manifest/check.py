@@ -174,6 +174,9 @@ class Checker:
         if made.op in ("count", "sum", "mean", "min", "max", "std", "distinct") and not windowed:
             self.wrong(place, f"{made.op} needs windows", hint="add windows: [7d] to the group")
             return False
+        if made.op == "distinct" and made.field == self.m.outcomes.label:
+            self.wrong(place, "distinct of the label: labels are corrected later", hint=f"use mean({made.field})")
+            return False
         if made.field is None or made.field == self.m.outcomes.label:
             return True
         fields = self.m.events.fields
@@ -202,7 +205,21 @@ class Checker:
         return derived, scope
 
     # -- model --------------------------------------------------------------------------------------------------
+    def flavour(self) -> None:
+        name, place = self.m.model.flavour, ("model", "flavour")
+        kind, _, rest = name.partition(":")
+        file, _, class_name = rest.rpartition(":")
+        if name == "lightgbm":
+            return
+        if kind != "python" or not file or not class_name.isidentifier():
+            self.wrong(place, f"unknown flavour '{name}'", hint=nearest(name, ["lightgbm", "python:FILE.py:CLASS"]),
+                       expected="lightgbm, or python:FILE.py:CLASS")
+        elif self.folder.resolve() not in (self.folder / file).resolve().parents or not (self.folder / file).is_file():
+            self.wrong(place, f"no file '{file}' in the pilot's folder", hint=nearest(
+                file, [path.name for path in self.folder.glob("*.py")]))
+
     def outputs(self, scope: Scope) -> dict[str, Type]:
+        self.flavour()
         names = outputs_of(self.m)
         for name in names:
             if name in scope:

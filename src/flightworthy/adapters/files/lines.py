@@ -16,6 +16,7 @@ import msgspec
 from flightworthy.adapters.files.mapping import Mapping, map_columns
 from flightworthy.ground.clock import micros
 from flightworthy.ground.errors import DataError
+from flightworthy.integration.contract import RejectionError, no_duplicates
 from flightworthy.integration.sources import Records, Row, chunked
 from flightworthy.manifest.pilot import Pilot
 
@@ -24,7 +25,8 @@ _TRUTH = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
 
 
 class NdjsonSource:
-    """One JSON object a line. Lines with the contract's own names are passed on untouched, others are renamed."""
+    """One JSON object a line. Lines with the contract's own names are passed on untouched; those with the names of the
+    file's first foreign line are renamed. What cannot be read as it stands goes on as raw bytes."""
 
     def __init__(self, path: Path, pilot: Pilot) -> None:
         self.name, self._path, self._pilot = path.name, path, pilot
@@ -36,28 +38,24 @@ class NdjsonSource:
         return chunked(self._rows())
 
     def _rows(self) -> Iterator[Row]:
-        mapping = self._mapping()
+        fields = self._pilot.manifest.events.fields.keys()
+        mapping: Mapping | None = None
+        foreign = self._foreign()
         for line in _lines(self._path):
             text = line.strip()
-            if text:
-                yield Row(text) if mapping is None else self._renamed(text, mapping)
+            members = _members(text) if foreign and text else None
+            if members is None or members.keys() <= fields or _repeats(text):
+                if text:
+                    yield Row(text)
+                continue
+            mapping = mapping or map_columns(self._pilot, members, str(self._path))
+            raw = {field: members[column] for field, column in mapping.fields.items() if column in members}
+            yield Row(raw, _label(members.get(mapping.label or "")), _instant(members.get(mapping.known_at or "")))
 
-    def _mapping(self) -> Mapping | None:
-        """How to rename, or None when the names are the contract's."""
-        for line in _lines(self._path):
-            members = _members(line)
-            if members is not None:
-                fields = self._pilot.manifest.events.fields
-                return None if set(members) <= set(fields) else map_columns(self._pilot, members, str(self._path))
-        return None
-
-    @staticmethod
-    def _renamed(text: bytes, mapping: Mapping) -> Row:
-        members = _members(text)
-        if members is None:
-            return Row(text)
-        raw = {field: members[column] for field, column in mapping.fields.items() if column in members}
-        return Row(raw, _label(members.get(mapping.label or "")), _instant(members.get(mapping.known_at or "")))
+    def _foreign(self) -> bool:
+        """Whether the first line that can be read has other names than the contract's."""
+        first = next((m for line in _lines(self._path) if (m := _members(line)) is not None), {})
+        return not first.keys() <= self._pilot.manifest.events.fields.keys()
 
 
 class CsvSource:
@@ -121,6 +119,14 @@ def _decoded(path: Path, taken: list[bytes]) -> Iterator[str]:
     for line in _lines(path):
         taken.append(line)
         yield line.decode("utf-8", errors="surrogateescape")
+
+
+def _repeats(text: bytes) -> bool:
+    try:
+        no_duplicates(text)
+    except RejectionError:
+        return True
+    return False
 
 
 def _members(line: bytes) -> dict[str, Any] | None:

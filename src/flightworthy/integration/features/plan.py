@@ -29,7 +29,7 @@ class GroupPlan:
     key: tuple[str, ...]
     fields: tuple[str, ...]
     columns: tuple[Column, ...]
-    windows: Table  # (w, 3): by events?, length, delay
+    windows: Table  # (w, 4): by events?, length, delay, how far behind the newest event a window may still end
     accumulators: Table  # (a, 3): window, column, kind, sorted by window
     spans: Table  # (w + 1): accumulators of window i are spans[i]:spans[i + 1]
     outputs: Table  # (o, 6): operation, window or column, accumulator, second accumulator, column, kind
@@ -82,7 +82,8 @@ def _group(manifest: Manifest, name: str, columns: Sequence[Column]) -> GroupPla
     bounds = np.searchsorted([a[0] for a in accumulators], np.arange(len(spans_of) + 1))
     return GroupPlan(
         name, tuple(manifest.events.entities[e] for e in entities), tuple(str(f) for f in fields), tuple(columns),
-        np.array([(int(w.events), w.length, group.delay) for w in spans_of], np.int64).reshape(-1, 3),
+        np.array([(int(w.events), w.length, group.delay, group.delay + manifest.events.lateness) for w in spans_of],
+                 np.int64).reshape(-1, 4),
         np.array(accumulators, np.int64).reshape(-1, 3), bounds.astype(np.int64),
         np.array(outputs, np.int64).reshape(-1, 6),
         np.array([_scale(manifest, c) for c in columns], np.float64),

@@ -275,8 +275,12 @@ def forgettable(H, A, e, windows, horizon):
     position = H[e, OLDEST]
     if A[slot(H, e, position), 0] > A[slot(H, e, H[e, NEXT] - 1), 0] - horizon or position >= H[e, NEXT] - 1:
         return False
+    newest = A[slot(H, e, H[e, NEXT] - 1), 0]
     for i in range(windows.shape[0]):
         if H[e, WINDOWS + 2 * i] <= position:
+            return False
+        # A window of N events that ends at a late event wants N of them before it.
+        if windows[i, 0] == 1 and upper_bound(H, A, e, newest - windows[i, 3]) - (position + 1) < windows[i, 1]:
             return False
     return True
 
