@@ -382,3 +382,26 @@ def test_every_decision_has_one_entry_and_numbers_have_no_gap(open_engine: Open,
     assert len({e.key for e in engine.ledger.scan(1, (DECISION,))}) == 100
     assert replace(Arrivals([], 0), position=3).position == 3
     assert engine.process(Arrivals([], engine.clock.now())) == []
+
+
+def test_the_kill_switch_sends_everything_to_the_baseline_and_outlives_a_restart(open_engine: Open,
+                                                                                starter_trained: Trained) -> None:
+    engine = open_engine()
+    lines = starter_trained.lines("live", 30)
+    before = engine.decide(lines[:10])
+    act = engine.kill(True, "alice", "too many reviews")
+    assert (act.kind, act.id, act.who, act.said) == ("act", "kill-switch", "alice", {"switch": "on", "why": "too many reviews"})
+    killed = engine.decide(lines[10:20])
+    assert {(r.by, tuple(r.path), r.model, r.action == r.otherwise) for r in killed} == {
+        ("baseline", ("kill-switch", "baseline"), None, True)}
+    engine.ledger.close()
+    engine = open_engine()
+    assert engine.killed
+    assert engine.decide(lines[20:21])[0].by == "baseline"
+    engine.kill(False, "bob", "mended")
+    after = engine.decide(lines[21:])
+    assert {r.path[-1] for r in before + after} == {"champion"}
+    found = replay(engine.pilot, engine.ledger, starter_trained.var / "models")
+    assert (found.decisions, found.mismatches) == (30, 0)
+    engine.ledger.close()
+    assert not open_engine().killed

@@ -47,6 +47,14 @@ def test_only_labels_known_by_then_are_learned_from() -> None:
     assert table_of(pilot, line, history, now, since=int(history.times[2])).y.tolist() == [0.0]
 
 
+def test_where_absence_counts_a_young_label_waits_for_the_others_of_its_age() -> None:
+    """Of young events only one kind is labelled yet: learning from it would teach that young means that kind."""
+    line = Line(load(PILOTS / "starter"), {})
+    history = read_history(line, [row(1, 0, 1.0), row(2, 1), row(3, 2, 1.0, 0), row(4, 3)])
+    table = table_of(line.pilot, line, history, int(history.times[1]) + 30 * DAY)
+    assert table.y.tolist() == [1.0, 0.0]
+
+
 def test_too_little_history_says_so() -> None:
     pilot = load(PILOTS / "starter")
     line = Line(pilot, {})

@@ -14,7 +14,7 @@ import numpy as np
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import OutcomeRecord
 from flightworthy.decision.work import EVENT, Arrivals, Earlier, Told, Work
-from flightworthy.governance.ledger import Entry, Ledger, Quarantined
+from flightworthy.governance.ledger import OUTCOME, Entry, Ledger, Quarantined
 from flightworthy.ground.clock import say
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
 from flightworthy.integration.outcomes import Outcome, OutcomeContract
@@ -214,7 +214,7 @@ class Admission:
     def _recorded(self, truths: Truths) -> dict[str, OutcomeRecord]:
         """The newest recorded outcome of these events, where no newer one is in flight."""
         quiet = [truth.event_id for _, truth in truths if not self.told[truth.event_id]]
-        found = self.ledger.outcomes(quiet)
+        found = self.ledger.newest(OUTCOME, quiet)
         entries = self.ledger.read(list(found.values()))
         return {e.key: self.line.records.read(e) for e in entries}
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from flightworthy.decision.admission import Admission
 from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
-from flightworthy.decision.record import entries_of
+from flightworthy.decision.record import VERSION, ActRecord, entries_of
 from flightworthy.decision.recovery import advance_from_ledger
 from flightworthy.decision.work import OUTCOME, Arrivals, Result, Work
-from flightworthy.governance.ledger import Block, Ledger
+from flightworthy.governance.ledger import ACT, Block, Ledger
 from flightworthy.ground import registry
 from flightworthy.ground.clock import Clock, SystemClock
 from flightworthy.ground.errors import LedgerError
@@ -22,6 +22,8 @@ from flightworthy.integration.features import snapshot
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
 from flightworthy.model.asked import LoadedModel
+
+KILL_SWITCH = "kill-switch"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ class Engine:
         if work.arrivals.past:
             return
         started = self.clock.tick()
-        scored = self.line.chain.score(self.line.inputs(work.frame))
+        scored = self.line.chain.score(self.line.inputs(work.frame)) if not self.killed else \
+            self.line.chain.passed_over(len(work.frame), KILL_SWITCH)
         work.outputs, work.paths = scored.outputs, scored.paths
         work.clocks[2] = (self.clock.tick() - started) // 1000
 
@@ -128,6 +131,23 @@ class Engine:
                 work.results[told.place] = record
                 records.insert(told.seq - self._first(work), record)
         work.entries = entries_of(records)
+
+    def act(self, name: str, who: str, said: dict[str, str]) -> ActRecord:
+        """Write down that something was done; returns when it is durable. No batch may be under way."""
+        record = ActRecord(VERSION, ACT, self.admission.next_seq, name, who, said, self.clock.now())
+        self.ledger.commit(Block(entries_of([record])))
+        self.admission.next_seq += 1
+        return record
+
+    def kill(self, on: bool, who: str, why: str) -> ActRecord:
+        """The kill switch: while it is on, no model is asked and the baseline decides everything. It outlives restarts."""
+        record = self.act(KILL_SWITCH, who, {"switch": "on" if on else "off", "why": why})
+        self.killed = on
+        return record
+
+    def _read_switch(self) -> bool:
+        found = self.ledger.newest(ACT, [KILL_SWITCH])
+        return bool(found) and self.line.records.read(self.ledger.read([found[KILL_SWITCH]])[0]).said["switch"] == "on"
 
     def commit(self, work: Work, progress: dict[str, int] | None = None) -> None:
         """Make the batch durable. Raises `LedgerError`; then `recover` before going on."""
@@ -158,7 +178,8 @@ class Engine:
             self.admission.watermark = saved.watermark
         count, watermark = advance_from_ledger(self.line, self.state, self.ledger, first)
         self.admission.watermark = max(self.admission.watermark, watermark)
-        self.admission.next_seq = first + count
+        self.admission.next_seq = self.ledger.last() + 1
+        self.killed = self._read_switch()
         return count
 
     def save(self) -> None:

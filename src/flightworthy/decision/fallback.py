@@ -43,6 +43,10 @@ class Chain:
                 return Scored(answer, [winner] * n)
         return self._walk(x, outputs)
 
+    def passed_over(self, n: int, why: str) -> Scored:
+        """No model is asked: the baseline decides."""
+        return Scored(np.full((n, self.width), np.nan), [[why, BASELINE]] * n)
+
     def _walk(self, x: Floats, outputs: Floats) -> Scored:
         scored = Scored(outputs, [[] for _ in range(len(x))])
         left = np.arange(len(x))

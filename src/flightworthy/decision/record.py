@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME, Entries, Entry
+from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Entries, Entry
 from flightworthy.governance.reasons import Reason
 from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.contract import Contract
@@ -32,6 +32,18 @@ class OutcomeRecord(msgspec.Struct, frozen=True, gc=False):
     decision: int
     label: float
     known_at: int
+    arrived: int
+
+
+class ActRecord(msgspec.Struct, frozen=True, gc=False):
+    """Something a person or a program did to the pilot: ``id`` names the kind of act, ``said`` how it was set, and why."""
+
+    v: int
+    kind: str
+    seq: int
+    id: str
+    who: str
+    said: dict[str, str]
     arrived: int
 
 
@@ -65,7 +77,7 @@ class Recorder:
     def __init__(self, contract: Contract) -> None:
         self.decision, self.history = decision_type(contract), history_type(contract)
         self._decoders = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in
-                          ((DECISION, self.decision), (HISTORY, self.history), (OUTCOME, OutcomeRecord))}
+                          ((DECISION, self.decision), (HISTORY, self.history), (OUTCOME, OutcomeRecord), (ACT, ActRecord))}
 
     def read(self, entry: Entry) -> Any:
         """The record of an entry. Raises `LedgerError` when it is another entry's, or does not fit the contract."""

@@ -92,8 +92,8 @@ class Ledger(Protocol):
         """Where these events are: the number of their decision, or of their entry in the history."""
         ...
 
-    def outcomes(self, keys: Sequence[str]) -> dict[str, int]:
-        """The number of the newest outcome of these events, where there is one."""
+    def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
+        """The number of the newest entry of a kind with these keys: of the outcomes of an event, of the acts of a name."""
         ...
 
     def read(self, seqs: Sequence[int]) -> list[Entry]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME, Block, Entries, Entry, Ledger, Quarantined
+from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Block, Entries, Entry, Ledger, Quarantined
 from flightworthy.ground.canonical import digest
 from flightworthy.ground.errors import LedgerError
 
@@ -79,10 +79,10 @@ def check_the_newest_outcome_is_found(open_: Open) -> None:
     ledger = open_()
     told = [e._replace(key=f"event-{e.seq % 2}") for e in entries(1, 5, OUTCOME)]
     ledger.commit(Block(Entries.of(told[:3])))
-    assert ledger.outcomes(["event-0", "event-1", "event-9"]) == {"event-0": 2, "event-1": 3}  # noqa: S101
+    assert ledger.newest(OUTCOME, ["event-0", "event-1", "event-9"]) == {"event-0": 2, "event-1": 3}  # noqa: S101
     ledger.commit(Block(Entries.of(told[3:])))
-    assert ledger.outcomes(["event-0", "event-1"]) == {"event-0": 4, "event-1": 5}  # noqa: S101
-    assert ledger.find(["event-0"]) == ledger.outcomes([]) == {}  # noqa: S101
+    assert ledger.newest(OUTCOME, ["event-0", "event-1"]) == {"event-0": 4, "event-1": 5}  # noqa: S101
+    assert ledger.find(["event-0"]) == ledger.newest(OUTCOME, []) == ledger.newest(ACT, ["event-0"]) == {}  # noqa: S101
 
 
 def check_what_was_committed_survives_reopening(open_: Open) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flightworthy.adapters.sqlite.segment import Row, Segment, pack, unpack
-from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME, Block, Entries, Entry, Quarantined
+from flightworthy.governance.ledger import DECISION, HISTORY, Block, Entries, Entry, Quarantined
 from flightworthy.ground.errors import LedgerError
 
 SCHEMA_VERSION = 2
@@ -101,8 +101,8 @@ class SqliteLedger:
         else:
             pairs = list(zip(entries.kinds, numbered, strict=True))
             self._insert(db, "event", [x for kind, pair in pairs if kind in _EVENTS for x in pair], 2)
-            self._insert(db, "outcome", [x for kind, pair in pairs if kind == OUTCOME for x in pair], 2,
-                         " ON CONFLICT DO UPDATE SET seq = excluded.seq")
+            others = [x for kind, pair in pairs if kind not in _EVENTS for x in (kind, *pair)]
+            self._insert(db, "newest", others, 3, " ON CONFLICT DO UPDATE SET seq = excluded.seq")
         db.execute("UPDATE head SET last = ?", (last + len(entries),))
 
     @staticmethod
@@ -114,17 +114,17 @@ class SqliteLedger:
             db.execute(f"INSERT INTO {table} VALUES {','.join([row] * (len(part) // width))}{otherwise}", part)
 
     def find(self, keys: Sequence[str]) -> dict[str, int]:
-        return self._look_up("SELECT id, seq FROM event WHERE id IN", keys)
+        return self._look_up("SELECT id, seq FROM event WHERE id IN", (), keys)
 
-    def outcomes(self, keys: Sequence[str]) -> dict[str, int]:
-        return self._look_up("SELECT event_id, seq FROM outcome WHERE event_id IN", keys)
+    def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
+        return self._look_up("SELECT key, seq FROM newest WHERE kind = ? AND key IN", (kind,), keys)
 
-    def _look_up(self, query: str, keys: Sequence[str]) -> dict[str, int]:
+    def _look_up(self, query: str, given: tuple[str, ...], keys: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         with self._read_lock, _translated(str(self.path)):
             for start in range(0, len(keys), _AT_ONCE):
                 part = keys[start : start + _AT_ONCE]
-                found.update(self._reader.execute(f"{query} ({','.join('?' * len(part))})", part).fetchall())
+                found.update(self._reader.execute(f"{query} ({','.join('?' * len(part))})", (*given, *part)).fetchall())
         return found
 
     def read(self, seqs: Sequence[int]) -> list[Entry]:

@@ -10,9 +10,11 @@ CREATE TABLE event (            -- decided or remembered: one entry each
   id  TEXT PRIMARY KEY,
   seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE outcome (          -- the newest of each event
-  event_id TEXT PRIMARY KEY,
-  seq      INTEGER NOT NULL
+CREATE TABLE newest (           -- of the outcomes of each event, of the acts of each name
+  kind TEXT NOT NULL,
+  key  TEXT NOT NULL,
+  seq  INTEGER NOT NULL,
+  PRIMARY KEY (kind, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE quarantine (
   id       INTEGER PRIMARY KEY,
