@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.ceiling import ceiling
 from benchmarks.common import PILOTS, history, step, write
 from benchmarks.oracle import Ask, Oracle
 from benchmarks.protocol import card_precision, week
@@ -43,7 +44,7 @@ def main(data: str) -> None:
     with step("the pilot's features"):
         pilot, line, past, _ = history(PILOTS / "fraud", data)
     with step("the pilot's model"):
-        found["own"] = own(pilot, line, past)
+        found["own"] = own(pilot, line, past, data)
     with step("parity of the pilot's features"):
         found["parity_mismatches"] += parity(line, past)
     found["parity_events"] = 2 * 3 * len(past.events)
@@ -86,14 +87,16 @@ def published(line: Line, past: learn.History) -> dict[str, dict[str, float]]:
     return out
 
 
-def own(pilot: Any, line: Line, past: learn.History) -> dict[str, float]:
+def own(pilot: Any, line: Line, past: learn.History, data: str) -> dict[str, float]:
     """The pilot's model, trained on labels known before the test week begins; the week itself was never tuned on."""
     day, card, y = columns(past)
     rows = week(day, card, y, START)
     now = int((FIRST + START + 14) * DAY)
     trained = train(pilot, learn.table_of(pilot, line, past, now))
     guess = trained.predictor.predict(line.inputs(past.frame[rows.test]))
+    reported = past.frame[:, line.frames.index["terminal_risk.frauds_28d"]]
     return {**scores(day[rows.test], card[rows.test], y[rows.test], guess),
+            "cp100_ceiling": ceiling(data, rows, day, card, y, reported),
             "validation_ap": trained.metrics["average_precision"].value}
 
 

@@ -117,3 +117,12 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site" / "index.html").exists()
+
+
+def test_every_metric_is_explained() -> None:
+    from flightworthy.operation.service.metrics import Metrics
+
+    page = (ROOT / "docs" / "service.md").read_text()
+    names = [m.name + ("_total" if m.type == "counter" else "") for m in Metrics().registry.collect()]
+    assert len(names) == 10
+    assert [name for name in names if f"`{name}`" not in page] == []

@@ -14,6 +14,8 @@ quarantine = typer.Typer(no_args_is_help=True, help="Records that could not be d
 model = typer.Typer(no_args_is_help=True, help="Versions of the model: list, make another one champion.")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(model, name="model")
+key = typer.Typer(no_args_is_help=True, help="Who may call the service: make, list, revoke keys.")
+app.add_typer(key, name="key")
 
 PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
 Var = Annotated[Path | None, typer.Option("--var", help="Folder for variable data (default: var/ in the pilot).")]
@@ -112,6 +114,54 @@ def demo(name: Annotated[str, typer.Argument(help="Built-in pilot, or the folder
     from flightworthy.cli import demo as story
 
     story.demo(name, data, out, seed)
+
+
+@app.command()
+def serve(pilot: PilotArg, var: Var = None, host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+          port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+          deadline: Annotated[str, typer.Option(help="Time a request has, such as 500ms.")] = "5s",
+          certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS.")] = None,
+          private_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None) -> None:
+    """Decide events over HTTP; every answer is durable before it leaves."""
+    from flightworthy.cli import service
+
+    service.serve(pilot, var, (host, port), (certificate, private_key), deadline)
+
+
+@app.command("kill-switch")
+def kill_switch(url: Annotated[str, typer.Argument(help="Address of the running service.")],
+                on: Annotated[bool | None, typer.Option("--on/--off", help="Turn it; without either, only read it.")] = None,
+                why: Annotated[str, typer.Option(help="Reason, for the ledger.")] = "") -> None:
+    """Send everything to the baseline at once, or end that; audited. The key is read from FLIGHTWORTHY_KEY."""
+    from flightworthy.cli import service
+
+    service.kill_switch(url, on, why)
+
+
+@key.command("new")
+def key_new(pilot: PilotArg, role: Annotated[list[str], typer.Option(help="decide, observe or operate; may be repeated.")],
+            lasts: Annotated[str, typer.Option(help="Until it expires.")] = "90d",
+            note: Annotated[str, typer.Option(help="Who it is for.")] = "", var: Var = None) -> None:
+    """Make a key and print it, this once."""
+    from flightworthy.cli import service
+
+    service.key_new(pilot, var, role, lasts, note)
+
+
+@key.command("list")
+def key_list(pilot: PilotArg, var: Var = None) -> None:
+    """Keys with their roles and ends, without their secrets."""
+    from flightworthy.cli import service
+
+    service.key_list(pilot, var)
+
+
+@key.command("revoke")
+def key_revoke(pilot: PilotArg, name: Annotated[str, typer.Argument(help="Id from the list.")], var: Var = None) -> None:
+    """Make a key useless; a running service notices with its next request."""
+    from flightworthy.cli import service
+
+    service.key_revoke(pilot, var, name)
 
 
 @quarantine.command("list")

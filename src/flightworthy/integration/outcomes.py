@@ -28,15 +28,15 @@ class OutcomeContract:
         label: Any = bool if outcomes.type == "boolean" else float
         identity: Any = int if events.fields[events.id].type == "integer" else str
         self._id, self._label = events.id, outcomes.label
-        self._type = msgspec.defstruct(
-            "OutcomeRecord", [(events.id, identity), (outcomes.label, label), ("known_at", datetime | None, None)],
+        self.type = msgspec.defstruct(
+            "Outcome", [(events.id, identity), (outcomes.label, label), ("known_at", datetime | None, None)],
             frozen=True, forbid_unknown_fields=True)
-        self._decoder = msgspec.json.Decoder(self._type)
+        self._decoder = msgspec.json.Decoder(self.type)
 
     def read(self, raw: Raw) -> Outcome:
         """The typed outcome of a record. Raises `RejectionError`."""
         try:
-            record: Any = self._decoder.decode(raw) if isinstance(raw, bytes) else msgspec.convert(raw, self._type,
+            record: Any = self._decoder.decode(raw) if isinstance(raw, bytes) else msgspec.convert(raw, self.type,
                                                                                               strict=False)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RejectionError(Rejection("outcome", "", str(error))) from None

@@ -1,0 +1,75 @@
+"""What callers get: decisions, outcomes and problems as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from flightworthy.governance.ledger import DECISION, HISTORY
+from flightworthy.governance.reasons import Reason
+from flightworthy.ground.clock import iso
+from flightworthy.integration.contract import Rejection
+
+encode = msgspec.json.Encoder().encode
+URN = "urn:flightworthy:problem:"
+_STATUS = {"id_conflict": 409, "in_history": 409, "no_decision": 409, "too_large": 413}
+
+
+class Answer(msgspec.Struct, gc=False):
+    """A decision as its caller sees it. ``decision`` is its number in the ledger, where all the rest is."""
+
+    id: str
+    decision: int
+    action: str
+    quantity: float | None
+    outputs: dict[str, float | None]
+    reasons: tuple[Reason, ...]
+    by: str
+    path: list[str]
+    model: str | None
+    pilot: str
+    decided: str
+
+
+class Noted(msgspec.Struct, gc=False):
+    """An outcome as its sender sees it."""
+
+    id: str
+    entry: int
+    decision: int
+
+
+class Problem(msgspec.Struct, gc=False, omit_defaults=True):
+    """RFC 9457 problem details; ``field`` is where in the record, ``next`` what to do, ``retry`` whether the same request
+    may succeed later."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    field: str = ""
+    next: str = ""
+    retry: bool = False
+
+
+def problem(status: int, kind: str, title: str, detail: str = "", field: str = "", next_step: str = "",
+            retry: bool = False) -> Problem:
+    """A problem of a kind."""
+    return Problem(URN + kind, title, status, detail, field, next_step, retry)
+
+
+def answer(result: Any, outputs: tuple[str, ...]) -> Any:
+    """The answer to one record."""
+    if isinstance(result, Rejection):
+        status = _STATUS.get(result.reason, 422)
+        return problem(status, result.reason, "the record was not accepted; it is in quarantine", result.message,
+                       result.field, "mend the record and send it again")
+    if result.kind == DECISION:
+        values = {name: None if np.isnan(value) else value for name, value in zip(outputs, result.outputs, strict=True)}
+        return Answer(result.id, result.seq, result.action, result.quantity, values, result.reasons, result.by, result.path,
+                      None if result.model is None else result.model.hex(), result.pilot.hex(), iso(result.decided))
+    if result.kind == HISTORY:
+        return Noted(result.id, result.seq, result.seq)
+    return Noted(result.id, result.seq, result.decision)

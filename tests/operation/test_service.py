@@ -1,0 +1,247 @@
+"""The service as its callers see it: a real server in a process of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from flightworthy.adapters.sqlite.factory import open_ledger
+from flightworthy.decision.engine import Engine
+from flightworthy.decision.replay import replay
+from flightworthy.ground.errors import DataError
+from flightworthy.operation.service.answers import answer
+from flightworthy.operation.service.batcher import Batcher, BusyError
+from flightworthy.operation.service.keys import Keys
+from flightworthy.operation.service.serve import loopback
+from tests.conftest import PILOTS, Trained
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Service:
+    """A running service and a way to call it."""
+
+    def __init__(self, var: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._log = (var / "service.log").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flightworthy", "serve", str(PILOTS / "starter"), "--var", str(var),
+             "--port", str(self.port)], stdout=subprocess.DEVNULL, stderr=self._log)
+        for _ in range(600):
+            try:
+                if self.call("GET", "/health/ready")[0] == 200:
+                    return
+            except OSError:
+                time.sleep(0.1)
+            assert self.process.poll() is None, (var / "service.log").read_text()
+        raise AssertionError("the service did not start")
+
+    def call(self, method: str, path: str, body: bytes | None = None, key: str = "") -> tuple[int, Any]:
+        """Status and decoded body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, {"Authorization": f"Bearer {key}"} if key else {})
+            reply = connection.getresponse()
+            raw = reply.read()
+            return reply.status, json.loads(raw) if "json" in reply.headers["content-type"] else raw.decode()
+        finally:
+            connection.close()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def start(starter_trained: Trained, tmp_path: Path) -> Iterator[Callable[[], Service]]:
+    """Starts services over a copy of the trained pilot's rooms, the same every time within a test."""
+    var = tmp_path / "var"
+    shutil.copytree(starter_trained.var, var)
+    started: list[Service] = []
+
+    def start_() -> Service:
+        started.append(Service(var))
+        return started[-1]
+
+    yield start_
+    for service in started:
+        if service.process.poll() is None:
+            service.process.kill()
+        service.process.wait()
+        service._log.close()
+
+
+def test_decisions_outcomes_problems_and_the_description(start: Callable[[], Service], starter_trained: Trained, tmp_path: Path) -> None:
+    service, lines = start(), starter_trained.lines("live", 40)
+    described = service.call("GET", "/openapi.json")[1]
+    schema = {**described["components"], "$ref": "#/schemas/Answer"}
+    status, first = service.call("POST", "/v1/decisions", lines[0])
+    Draft202012Validator(json.loads(json.dumps(schema).replace("#/components/", "#/"))).validate(first)
+    assert (status, first["decision"], first["path"]) == (200, 1, ["champion"])
+    assert service.call("POST", "/v1/decisions", lines[0]) == (200, first)  # the id is the idempotency key
+    status, many = service.call("POST", "/v1/decisions", b"[" + b",".join([*lines[:3], b'{"invoice": 1}']) + b"]")
+    assert status == 200 and many[0] == first and [m.get("decision") for m in many] == [1, 2, 3, None]
+    assert many[3]["status"] == 422 and many[3]["type"].startswith("urn:flightworthy:problem:")
+    for body, wanted in ((b"{", 422), (b"[1", 400), (b"", 422), (b"[" * 5000, 400), (lines[5][:-1] + b',"amount":1}', 422),
+                         (lines[5].replace(b'"amount":', b'"amount":NaN,"x":'), 422), (b"x" * 2_000_000, 413),
+                         (b"[" + b",".join([b"{}"] * 1001) + b"]", 413), (b"[]", 200), (b"\xff\xfe", 422)):
+        status, said = service.call("POST", "/v1/decisions", body)
+        assert status == wanted, (body[:50], said)
+        assert status == 200 or {"type", "title", "status"} <= said.keys()
+    name = first["id"]
+    told = json.dumps({"invoice": name, "late": True}).encode()
+    status, noted = service.call("POST", "/v1/outcomes", told)
+    assert (status, noted["decision"]) == (200, 1)
+    assert service.call("POST", "/v1/outcomes", told)[1] == noted
+    assert service.call("POST", "/v1/outcomes", b'{"invoice":"nobody","late":true}')[0] == 409
+    assert service.call("GET", "/v1/decisions")[0] == 405
+    assert service.call("GET", "/nothing")[0] == 404
+    counted = service.call("GET", "/metrics")[1]
+    assert 'flightworthy_requests_total{route="/v1/decisions",status="200"}' in counted
+    assert service.stop() == 0
+    ledger = open_ledger("sqlite:///ledger.db", tmp_path / "var", read_only=True)
+    assert ledger.last() == 4
+    assert replay(starter_trained.pilot, ledger, tmp_path / "var" / "models").mismatches == 0
+    ledger.close()
+
+
+def test_the_kill_switch_works_at_once_and_after_a_restart(start: Callable[[], Service], starter_trained: Trained) -> None:
+    service, lines = start(), starter_trained.lines("live", 10)
+    assert service.call("GET", "/v1/kill-switch")[1] == {"on": False}
+    run = [sys.executable, "-m", "flightworthy", "kill-switch", f"http://127.0.0.1:{service.port}"]
+    assert b"kill switch on" in subprocess.check_output([*run, "--on", "--why", "drill"])
+    assert service.call("POST", "/v1/decisions", lines[0])[1]["by"] == "baseline"
+    assert subprocess.run([*run, "--off"], check=False, capture_output=True).returncode != 0  # no reason given
+    assert service.stop() == 0
+    service = start()
+    assert b"kill switch on" in subprocess.check_output([*run[:-1], f"http://127.0.0.1:{service.port}"])
+    assert service.call("PUT", "/v1/kill-switch", b'{"on": false, "why": "over"}')[0] == 200
+    assert service.call("PUT", "/v1/kill-switch", b'{"on": 1}')[0] == 400
+    assert service.call("POST", "/v1/decisions", lines[1])[1]["path"] == ["champion"]
+
+
+def test_with_keys_each_route_wants_its_role(start: Callable[[], Service], starter_trained: Trained, tmp_path: Path) -> None:
+    keys, now = Keys(tmp_path / "var" / "keys.json"), time.time_ns() // 1000
+    made = {role: keys.new([role], now + 10**10, "test") for role in ("decide", "observe", "operate")}
+    made["expired"] = keys.new(["decide", "observe", "operate"], now - 1)
+    made["forged"] = made["operate"][:-4] + "AAAA"
+    made["none"] = ""
+    assert (tmp_path / "var" / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert not any(text.split("_", 2)[2] in (tmp_path / "var" / "keys.json").read_text() for text in made.values() if text)
+    service = start()
+    line, told = starter_trained.lines("live", 1)[0], b'{"invoice":"x","late":true}'
+    routes = {("POST", "/v1/decisions", line): "decide", ("POST", "/v1/outcomes", told): "observe",
+              ("GET", "/v1/kill-switch", None): "operate", ("PUT", "/v1/kill-switch", b"{}"): "operate", ("GET", "/metrics", None): "operate"}
+    for (method, path, body), role in routes.items():
+        for name, key in made.items():
+            status = service.call(method, path, body, key)[0]
+            assert status not in (401, 403) if name == role else status == (403 if name in ("decide", "observe", "operate") else 401)
+    for path in ("/health/live", "/health/ready", "/openapi.json"):
+        assert service.call("GET", path)[0] == 200
+    keys.revoke(made["decide"].split("_")[1])
+    assert service.call("POST", "/v1/decisions", line, made["decide"])[0] == 401
+
+
+def test_nothing_listens_to_others_without_keys(starter_trained: Trained, tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-m", "flightworthy", "serve", str(PILOTS / "starter"), "--var", str(tmp_path),
+                          "--host", "0.0.0.0"], check=False, capture_output=True, text=True)
+    assert run.returncode != 0 and "without a key" in run.stderr
+    assert [loopback(h) for h in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")] == [True, True, True, False, False]
+
+
+def test_sigterm_under_load_fails_no_request_that_was_accepted(start: Callable[[], Service], starter_trained: Trained) -> None:
+    service, lines = start(), starter_trained.lines("live", 600)
+    answered: list[tuple[int, Any]] = []
+
+    def caller(part: list[bytes]) -> None:
+        for line in part:
+            try:
+                answered.append(service.call("POST", "/v1/decisions", line))
+            except OSError:  # the port is closed: a balancer would go elsewhere
+                return
+
+    callers = [threading.Thread(target=caller, args=(lines[i::4],)) for i in range(4)]
+    for thread in callers:
+        thread.start()
+    time.sleep(0.3)
+    assert service.stop() == 0
+    for thread in callers:
+        thread.join()
+    assert answered and {status for status, _ in answered} <= {200, 422, 503}
+    again = start()
+    for status, said in answered[:50]:
+        if status == 200:
+            line = next(one for one in lines if f'"{said["id"]}"'.encode() in one)
+            assert again.call("POST", "/v1/decisions", line) == (200, said)
+
+
+def test_many_callers_share_batches_and_each_gets_its_own_answer(open_engine: Callable[..., Engine], starter_trained: Trained) -> None:
+    engine = open_engine()
+    sizes: list[int] = []
+    batcher = Batcher(engine, queue=1000, batch=64, watch=lambda _, results, __: sizes.append(len(results)))
+    lines = starter_trained.lines("live", 400)
+    waiting = [batcher.submit([line]) for line in lines]
+    for line, done in zip(lines, waiting, strict=True):
+        result = done.result(30)[0]
+        assert getattr(result, "id", None) in (None, json.loads(line)["invoice"]) if line.startswith(b"{") else True
+    assert sum(sizes) == 400 and max(sizes) <= 64 and len(sizes) < 400
+    batcher.close()
+    with pytest.raises(BusyError, match="going down"):
+        batcher.submit([lines[0]])
+
+
+def test_a_full_queue_says_so_at_once(open_engine: Callable[..., Engine], starter_trained: Trained) -> None:
+    engine = open_engine()
+    hold = threading.Event()
+    batcher = Batcher(engine, queue=10)
+    held = batcher.run(lambda _: hold.wait(30))
+    lines = starter_trained.lines("live", 11)
+    waiting = [batcher.submit([line]) for line in lines[:10]]
+    with pytest.raises(BusyError, match="too many records wait") as caught:
+        batcher.submit([lines[10]])
+    assert caught.value.retryable
+    hold.set()
+    assert held.result(30) and all(done.result(30) for done in waiting)
+    batcher.close()
+
+
+def test_a_failing_batch_is_told_and_the_next_one_works(open_engine: Callable[..., Engine], starter_trained: Trained,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_engine()
+    batcher = Batcher(engine)
+    line = starter_trained.lines("live", 1)[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.ledger, "commit", lambda _: (_ for _ in ()).throw(RuntimeError("disk gone")))
+        with pytest.raises(RuntimeError, match="disk gone"):
+            batcher.submit([line]).result(30)
+        assert batcher.failed is not None
+    assert answer(batcher.submit([line]).result(30)[0], engine.pilot.outputs).decision == 1
+    assert batcher.failed is None
+    batcher.close()
+
+
+def test_keys_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        Keys(tmp_path / "keys.json").all()
+    with pytest.raises(DataError, match="no such role"):
+        Keys(tmp_path / "other.json").new(["admin"], 1)
+    with pytest.raises(DataError, match="no such key"):
+        Keys(tmp_path / "other.json").revoke("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["keys.json"]
