@@ -76,6 +76,7 @@ class App:
         self.openapi = encode(document(self.pilot))
         self._sample = engine.line.chain.models["champion"].references[None, :]
         self._expected = self._ask_sample()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.routes: dict[tuple[str, str], tuple[str | None, Handler]] = {
             ("POST", "/v1/decisions"): (roles.DECIDE, self.decide), ("POST", "/v1/outcomes"): (roles.OBSERVE, self.observe),
             ("GET", "/v1/kill-switch"): (roles.OPERATE, self.switch), ("PUT", "/v1/kill-switch"): (roles.OPERATE, self.turn),
@@ -154,8 +155,7 @@ class App:
         if not raws:
             return Reply(200, b"[]")
         try:
-            done = asyncio.wrap_future(self.batcher.submit(raws, kind))
-            results = await asyncio.wait_for(done, self.limits.deadline)
+            results = await self._durable(raws, kind)
         except BusyError as error:
             raise RefusedError(problem(503, "busy", error.what, next_step=error.next_step, retry=True)) from None
         except TimeoutError:
@@ -168,6 +168,20 @@ class App:
         if many:
             return Reply(200, encode(made))
         return _said(made[0]) if isinstance(made[0], Problem) else Reply(200, encode(made[0]))
+
+    async def _durable(self, raws: list[bytes], kind: int) -> list[Any]:
+        """The results. Raises what the engine raised, `BusyError`, or `TimeoutError`."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self.batcher.hand_over = loop.call_soon_threadsafe
+        done: asyncio.Future[list[Any]] = loop.create_future()
+        timer = loop.call_later(self.limits.deadline, _expire, done)
+        try:
+            found: list[Any] = await self.batcher.submit(raws, kind, done)
+        finally:
+            timer.cancel()
+        return found
 
     def _split(self, body: bytes) -> list[bytes]:
         try:
@@ -224,6 +238,11 @@ class App:
     def _ask_sample(self) -> bytes:
         answer: bytes = self.engine.line.chain.models["champion"].predict(self._sample).tobytes()
         return answer
+
+
+def _expire(done: asyncio.Future[Any]) -> None:
+    if not done.done():
+        done.set_exception(TimeoutError())
 
 
 def _said(said: Problem) -> Reply:

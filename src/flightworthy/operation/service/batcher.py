@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from flightworthy.decision.engine import Engine
@@ -31,7 +32,7 @@ class Request:
     raws: Sequence[Raw]
     kind: int
     tick: int
-    done: Future[list[Any]] = field(default_factory=Future)
+    done: Any  # a future of this thread's world: concurrent, or of an event loop
 
 
 @dataclass
@@ -46,8 +47,10 @@ class Batcher:
     """Feeds one engine. `submit` and `run` may be called from any thread."""
 
     def __init__(self, engine: Engine, queue: int = 4096, batch: int = 512,
-                 watch: Callable[[int, list[Any], float], None] | None = None) -> None:
+                 watch: Callable[[int, list[Any], float], None] | None = None,
+                 hand_over: Callable[[Callable[[], None]], object] = lambda settle: settle()) -> None:
         self.engine, self._queue, self._batch, self._watch = engine, queue, batch, watch
+        self.hand_over = hand_over  # runs what settles a whole batch where its futures live: once a batch, not once a request
         self._waiting: deque[Request | Errand] = deque()
         self._records = 0
         self._changed = threading.Condition()
@@ -66,9 +69,10 @@ class Batcher:
         """Whether the engine's thread runs and takes requests."""
         return self._open and self._thread.is_alive()
 
-    def submit(self, raws: Sequence[Raw], kind: int = EVENT) -> Future[list[Any]]:
-        """One result for each record, once they are durable. Raises `BusyError`; the future may raise `LedgerError`."""
-        request = Request(raws, kind, self.engine.clock.tick())
+    def submit(self, raws: Sequence[Raw], kind: int = EVENT, done: Any = None) -> Any:
+        """A future (``done``, or a concurrent one) of one result for each record, once they are durable. Raises
+        `BusyError`; the future may raise `LedgerError`."""
+        request = Request(raws, kind, self.engine.clock.tick(), done if done is not None else Future())
         with self._changed:
             if not self._open:
                 raise BusyError("the service is going down", retryable=True, next_step="send it to another replica, or later")
@@ -138,13 +142,22 @@ class Batcher:
                                               received_tick=min(request.tick for request in requests)))
         except BaseException as error:  # noqa: BLE001 - every caller hears of it; the engine has gone back to its ledger
             self.failed = error
-            for request in requests:
-                request.done.set_exception(error)
+            self.hand_over(partial(_settle, requests, [], error))
             return
         self.failed = None
-        at = 0
-        for request in requests:
-            request.done.set_result(results[at : at + len(request.raws)])
-            at += len(request.raws)
+        self.hand_over(partial(_settle, requests, results, None))
         if self._watch is not None:
             self._watch(len(requests), results, (engine.clock.tick() - started) / 1e9)
+
+
+def _settle(requests: list[Request], results: list[Any], error: BaseException | None) -> None:
+    at = 0
+    for request in requests:
+        part = results[at : at + len(request.raws)]
+        at += len(request.raws)
+        if request.done.done():  # its caller has gone, or its time was up
+            continue
+        if error is not None:
+            request.done.set_exception(error)
+        else:
+            request.done.set_result(part)

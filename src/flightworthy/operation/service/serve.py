@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from flightworthy.decision.engine import Engine
+from flightworthy.decision.work import Arrivals
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.service.app import App, Limits
 from flightworthy.operation.service.batcher import Batcher
 from flightworthy.operation.service.keys import Keys
 from flightworthy.operation.service.metrics import Metrics
-
 
 @dataclass(frozen=True)
 class Listen:
@@ -40,6 +40,7 @@ def serve(pilot: Pilot, base: Path, listen: Listen, limits: Limits) -> None:
                         next_step="run: flightworthy key new, or listen on 127.0.0.1")
     metrics = Metrics()
     engine = Engine.open(pilot, base)
+    engine.process(Arrivals([], engine.clock.now()))  # loads all compiled code before the first request does
     batcher = Batcher(engine, watch=metrics.batch_done)
     try:
         server = _server(App(engine, batcher, metrics, keys if guarded else None, limits), listen)
