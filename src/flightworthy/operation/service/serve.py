@@ -17,6 +17,7 @@ from flightworthy.operation.service.batcher import Batcher
 from flightworthy.operation.service.keys import Keys
 from flightworthy.operation.service.metrics import Metrics
 
+
 @dataclass(frozen=True)
 class Listen:
     """Where, and with what certificate (PEM files)."""
