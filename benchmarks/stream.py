@@ -30,7 +30,7 @@ from flightworthy.operation import learn, stream
 from flightworthy.operation.feed import merged
 
 HERE = Path(__file__).parent
-BATCH = stream.BATCH
+BATCH, RUNS = stream.BATCH, 5
 
 
 def main() -> None:
@@ -61,19 +61,19 @@ def measure(pilot: Pilot, folder: Path, events: int) -> dict[str, Any]:
         past = learn.labelled(pilot, rows(learn.open_source(str(folder / "past.parquet"), pilot).chunks()))
         learn.learn(pilot, past, folder / "var")
     runs = []
-    for attempt in range(3):
-        with step(f"stream, run {attempt + 1} of 3"):
+    for attempt in range(RUNS):
+        with step(f"stream, run {attempt + 1} of {RUNS}"):
             shutil.rmtree(folder / "run", ignore_errors=True)
             shutil.copytree(folder / "var", folder / "run")
             engine = Engine.open(pilot, folder / "run", snapshots=False)
             lots = merged(pilot, learn.open_source(str(folder / "live.parquet"), pilot).chunks())
             report = stream.run(engine, lots, "live")
             runs.append((report.decisions / report.seconds, report))
-            engine.ledger.close() if attempt < 2 else None
-    rate, report = sorted(runs, key=lambda run: run[0])[1]
+            engine.ledger.close() if attempt < RUNS - 1 else None
+    rate, report = sorted(runs, key=lambda run: run[0])[RUNS // 2]
     with step("model alone"):
         frames = real_frames(pilot, folder / "live.parquet")
-        alone = {threads: model_rate(engine, threads, frames) for threads in (1, 2)}
+        alone = {threads: sorted(model_rate(engine, threads, frames) for _ in range(RUNS))[RUNS // 2] for threads in (1, 2)}
     total = sum(report.stages.values())
     return {
         "decisions": report.decisions, "decisions_per_second": rate, "outcomes": report.outcomes,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from flightworthy.integration.contract import Contract
 
 VERSION = 1
 _encode = msgspec.msgpack.Encoder().encode
+_kind, _id = attrgetter("kind"), attrgetter("id")
 
 
 class OutcomeRecord(msgspec.Struct, frozen=True, gc=False):
@@ -98,5 +100,5 @@ def entries_of(records: Sequence[Any]) -> Entries:
     if not records:
         return Entries()
     contents = list(map(_encode, records))
-    return Entries(records[0].seq, [r.kind for r in records], [r.id for r in records], contents,
+    return Entries(records[0].seq, list(map(_kind, records)), list(map(_id, records)), contents,
                    [sha256(content).digest() for content in contents])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
 
 import duckdb
@@ -42,9 +44,9 @@ class ParquetSource:
         try:
             cursor = self._db.cursor().execute(query, [_literal(self._path)])
             while rows := cursor.fetchmany(AT_ONCE):
-                labels = [row[len(names)] for row in rows] if mapping.label else None
-                yield Records([dict(zip(names, row, strict=False)) for row in rows], labels,
-                              [row[-1] for row in rows] if mapping.known_at else None)
+                labels = list(map(itemgetter(len(names)), rows)) if mapping.label else None
+                known = list(map(itemgetter(-1), rows)) if mapping.known_at else None
+                yield Records(list(map(dict, map(zip, repeat(names), rows))), labels, known)  # the names end each zip
         except duckdb.Error as error:
             raise DataError(f"cannot read the file: {error}", where=str(self._path)) from error
 

@@ -22,8 +22,8 @@ _AT_ONCE = 4000  # rows per statement; SQLite allows 32766 variables
 _SCANNED = 32  # segments read at once by a scan
 _AT = "SELECT first, count, kinds, body, digests FROM segment "
 _EVENTS = {DECISION, HISTORY}
-_SEGMENT = 128  # entries compressed together: single reads unpack all of them
-_RECENT = 256  # segments kept unpacked for single reads, less than 100 kB each
+_SEGMENT = 64  # entries compressed together: single reads unpack all of them
+_RECENT = 512  # segments kept unpacked for single reads, about 40 kB each
 _BUSY = ("locked", "busy", "interrupted", "full", "i/o")
 
 
