@@ -405,3 +405,22 @@ def test_the_kill_switch_sends_everything_to_the_baseline_and_outlives_a_restart
     assert (found.decisions, found.mismatches) == (30, 0)
     engine.ledger.close()
     assert not open_engine().killed
+
+
+def test_a_correction_back_is_taken_while_the_correction_is_in_flight(open_engine: Open, starter_trained: Trained) -> None:
+    """Late, then not late in a batch under way: saying late again is news, though late is what the ledger says."""
+    engine = open_engine()
+    engine.decide(starter_trained.lines("live", 1))
+    name = json.loads(starter_trained.lines("live", 1)[0])["invoice"]
+    late, not_late = (msgspec.json.encode({"invoice": name, "late": value}) for value in (True, False))
+    engine.observe([late])
+    works = [engine.prepare(Arrivals([told], engine.clock.now(), [1])) for told in (not_late, late, late)]
+    for work in works:
+        engine.score(work)
+        engine.finish(work)
+        engine.commit(work)
+    labels = [engine.line.records.read(e).label for e in engine.ledger.scan(1, (OUTCOME,))]
+    assert labels == [1.0, 0.0, 1.0, 1.0]  # a repetition in flight is noted again: it changes nothing
+    assert not engine.admission.told
+    assert engine.observe([late])[0].seq == 5
+    assert engine.ledger.last() == 5

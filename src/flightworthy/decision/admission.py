@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any
@@ -33,7 +33,8 @@ class Admission:
         self.watermark = -(2**62)
         self.next_seq = 1
         self.in_flight: dict[str, Work] = {}
-        self.told: Counter[str] = Counter()  # outcomes in flight, by event
+        self.told: dict[str, Work] = {}  # event → the last work in flight with an outcome of it
+        self._telling = threading.Lock()  # batches are admitted and released by different threads
 
     def admit(self, arrivals: Arrivals) -> Work:
         """Read, check and number every record. Each gets a result: its row, an earlier event, or a rejection."""
@@ -52,8 +53,10 @@ class Admission:
         """Forget what is now durable: from here on the ledger answers for it."""
         for name in work.ids:
             self.in_flight.pop(name, None)
-        for told in work.outcomes:
-            self.told[told.truth.event_id] -= 1
+        with self._telling:
+            for told in work.outcomes:
+                if self.told.get(told.truth.event_id) is work:  # else a later work speaks of the same event
+                    del self.told[told.truth.event_id]
 
     def quarantined(self, arrivals: Arrivals, index: int, rejection: Rejection) -> Quarantined:
         """The quarantine row of a record."""
@@ -183,7 +186,8 @@ class Admission:
                 work.results[place] = recorded[truth.event_id]
             else:
                 recorded.pop(truth.event_id, None)
-                self.told[truth.event_id] += 1
+                with self._telling:
+                    self.told[truth.event_id] = work
                 work.outcomes.append(Told(place, start + ahead + len(before), truth, about))
                 before.append(ahead)
         rows = np.arange(n)
@@ -213,7 +217,7 @@ class Admission:
 
     def _recorded(self, truths: Truths) -> dict[str, OutcomeRecord]:
         """The newest recorded outcome of these events, where no newer one is in flight."""
-        quiet = [truth.event_id for _, truth in truths if not self.told[truth.event_id]]
+        quiet = [truth.event_id for _, truth in truths if truth.event_id not in self.told]
         found = self.ledger.newest(OUTCOME, quiet)
         entries = self.ledger.read(list(found.values()))
         return {e.key: self.line.records.read(e) for e in entries}
