@@ -35,6 +35,13 @@ def test_refused_records_are_counted_and_left_out() -> None:
         read_history(line, [Labelled(b"{", 0.0)])
 
 
+def test_a_repaired_record_counts_though_its_id_was_refused_before() -> None:
+    line = Line(load(PILOTS / "starter"), {})
+    history = read_history(line, [row(1, 1, amount=1.234), row(1, 1), row(1, 2), row(2, 3)])
+    assert history.refused == {"scale": 1, "duplicate": 1}
+    assert [e.amount for e in history.events] == [11.0, 12.0]
+
+
 def test_only_labels_known_by_then_are_learned_from() -> None:
     """Absence counts once the delay is over; a label that comes later than now does not count."""
     pilot = load(PILOTS / "starter")

@@ -152,7 +152,10 @@ def newest(pilot: Pilot, ledger: Any) -> int:
     from flightworthy.decision.recovery import advance_from_ledger
 
     line = Line(pilot, {})
-    return advance_from_ledger(line, line.state(), ledger, 1)[1]
+    count, newest_time = advance_from_ledger(line, line.state(), ledger, 1)
+    if count == 0:
+        raise DataError("nothing was decided yet", next_step="run: flightworthy decide")
+    return newest_time
 
 
 def replay(path: Path, var: Path | None, as_json: bool) -> None:

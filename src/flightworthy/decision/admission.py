@@ -13,7 +13,7 @@ import numpy as np
 
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import OutcomeRecord
-from flightworthy.decision.work import EVENT, Arrivals, Earlier, Told, Work
+from flightworthy.decision.work import EVENT, PAST, Arrivals, Earlier, Repeated, Told, Work
 from flightworthy.governance.ledger import OUTCOME, Entry, Ledger, Quarantined
 from flightworthy.ground.clock import say
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
@@ -33,7 +33,7 @@ class Admission:
         self.watermark = -(2**62)
         self.next_seq = 1
         self.in_flight: dict[str, Work] = {}
-        self.told: dict[str, Work] = {}  # event → the last work in flight with an outcome of it
+        self.told: dict[str, tuple[Work, Told]] = {}  # event → its newest outcome in flight
         self._telling = threading.Lock()  # batches are admitted and released by different threads
 
     def admit(self, arrivals: Arrivals) -> Work:
@@ -55,13 +55,15 @@ class Admission:
             self.in_flight.pop(name, None)
         with self._telling:
             for told in work.outcomes:
-                if self.told.get(told.truth.event_id) is work:  # else a later work speaks of the same event
+                if self.told.get(told.truth.event_id, (None,))[0] is work:  # else a later work speaks of the same event
                     del self.told[told.truth.event_id]
 
     def quarantined(self, arrivals: Arrivals, index: int, rejection: Rejection) -> Quarantined:
         """The quarantine row of a record."""
-        return Quarantined(arrivals.source, arrivals.position + index, arrivals.arrived, rejection.reason,
-                           rejection.field, rejection.message[:500], bytes_of(arrivals.raws[index]))
+        raw, kind = arrivals.raws[index], EVENT if arrivals.kinds is None else arrivals.kinds[index]
+        return Quarantined(arrivals.source, arrivals.position + index, arrivals.arrived, rejection.reason, rejection.field,
+                           rejection.message[:500], bytes_of(raw), kind=PAST if arrivals.past and kind == EVENT else kind,
+                           table=not isinstance(raw, bytes))
 
     def _reject(self, work: Work, index: int, rejection: Rejection) -> None:
         work.results[index] = rejection
@@ -182,13 +184,18 @@ class Admission:
                 self._reject(work, place, Rejection(
                     "no_decision", self.line.contract.id_field,
                     f"no decision was made for the event '{truth.event_id}' yet; retry when it was"))
-            elif same(recorded.get(truth.event_id), truth):
+                continue
+            flying = self.told.get(truth.event_id)
+            if flying is not None and flying[1].truth.label == truth.label and \
+                    truth.known_at in (None, flying[1].truth.known_at):
+                work.results[place] = Repeated(flying[0], flying[1].place)
+            elif flying is None and same(recorded.get(truth.event_id), truth):
                 work.results[place] = recorded[truth.event_id]
             else:
-                recorded.pop(truth.event_id, None)
+                told = Told(place, start + ahead + len(before), truth, about)
+                work.outcomes.append(told)
                 with self._telling:
-                    self.told[truth.event_id] = work
-                work.outcomes.append(Told(place, start + ahead + len(before), truth, about))
+                    self.told[truth.event_id] = work, told
                 before.append(ahead)
         rows = np.arange(n)
         work.seqs = start + rows + np.searchsorted(before, rows, side="right")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from flightworthy.decision.engine import Engine
-from flightworthy.decision.work import EVENT, OUTCOME, Arrivals
+from flightworthy.decision.work import EVENT, OUTCOME, PAST, Arrivals
 from flightworthy.governance.ledger import Block, Ledger, Quarantined
 from flightworthy.ground.errors import DataError
-from flightworthy.integration.contract import Rejection
+from flightworthy.integration.contract import Raw, Rejection
 
-_ABOUT_OUTCOMES = ("outcome", "no_decision")
 AT_ONCE = 500
 
 
@@ -44,17 +47,34 @@ def discard(ledger: Ledger, record: int) -> None:
 
 
 def _again(engine: Engine, batch: list[Quarantined], repaired: bytes | None) -> list[int]:
-    raws = [repaired if repaired is not None else q.raw for q in batch]
-    kinds = [OUTCOME if q.reason in _ABOUT_OUTCOMES else EVENT for q in batch]
+    through: list[int] = []
+    for past in (True, False):  # each in its own way
+        held = [q for q in batch if (q.kind == PAST) == past]
+        if held:
+            through += _send(engine, held, repaired, past)
+    return through
+
+
+def _send(engine: Engine, held: list[Quarantined], repaired: bytes | None, past: bool) -> list[int]:
+    raws = [repaired if repaired is not None else _raw(q) for q in held]
+    kinds = [OUTCOME if q.kind == OUTCOME else EVENT for q in held]
     try:
-        work = engine.prepare(Arrivals(raws, engine.clock.now(), kinds, "retry"))
+        work = engine.prepare(Arrivals(raws, engine.clock.now(), kinds, "retry", past=past))
         engine.score(work)
         engine.finish(work)
-        through = [q.id for q, result in zip(batch, work.results, strict=True)
-                   if not isinstance(result, Rejection) and q.reason != "id_conflict"]
+        conflicts = {q.position for q in work.quarantined}
+        through = [q.id for i, (q, result) in enumerate(zip(held, work.results, strict=True))
+                   if not isinstance(result, Rejection) and i not in conflicts]
         engine.ledger.commit(Block(work.entries, (), {}, [(i, "admitted") for i in through]))
     except BaseException:
         engine.recover()
         raise
     engine.admission.release(work)
     return through
+
+
+def _raw(held: Quarantined) -> Raw:
+    if not held.table:
+        return held.raw
+    row: dict[str, Any] = msgspec.json.decode(held.raw)
+    return row

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.ground.errors import DataError
-from flightworthy.integration.contract import Raw, Rejection, RejectionError
+from flightworthy.integration.contract import Raw, RejectionError
 from flightworthy.manifest.expressions.machine import Programs
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.train import Table
@@ -86,17 +86,12 @@ def table_of(pilot: Pilot, line: Line, history: History, now: int, since: int | 
 def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints, dict[str, int]]:
     events, labels, known = [], [], []
     refused: dict[str, int] = {}
-    seen: set[str] = set()
     for item in past:
         try:
             event = line.contract.read(item.raw)
-            name = line.contract.event_ids([event])[0]
-            if name in seen:
-                raise RejectionError(Rejection("duplicate", line.contract.id_field, "seen before"))
         except RejectionError as error:
             refused[error.rejection.reason] = refused.get(error.rejection.reason, 0) + 1
             continue
-        seen.add(name)
         events.append(event)
         labels.append(item.label)
         known.append(np.iinfo(np.int64).min if item.known_at is None else item.known_at)
@@ -104,7 +99,14 @@ def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints
     bad = line.columns.suspicious(numbers, line.columns.times(events), np.full(len(events), 2**62)) if events else {}
     for rejection in bad.values():
         refused[rejection.reason] = refused.get(rejection.reason, 0) + 1
-    keep = [i for i in range(len(events)) if i not in bad]
+    seen: set[str] = set()
+    keep = []
+    for i, name in enumerate(line.contract.event_ids(events)):
+        if i not in bad and name in seen:
+            refused["duplicate"] = refused.get("duplicate", 0) + 1
+        elif i not in bad:
+            seen.add(name)
+            keep.append(i)
     return ([events[i] for i in keep], np.array(labels, np.float64)[keep], np.array(known, np.int64)[keep], refused)
 
 

@@ -40,19 +40,23 @@ def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None)
     state, report = line.state(), ReplayReport()
     for stretch in stretches(line, ledger):
         frame = features_of(line, state, stretch)
-        for name in {r.model.hex() for r in stretch.records if r.model is not None} - loaded.keys():
+        ours = [row for row, record in enumerate(stretch.records) if record.pilot.hex() == line.pilot.digest]
+        report.other_manifest += len(stretch.records) - len(ours)
+        for name in {r.model.hex() for r in (stretch.records[row] for row in ours) if r.model is not None} - loaded.keys():
             loaded[name] = LoadedModel(store.load(name), pilot.folder)
         report.outcomes += len(stretch.truths)
-        for rows, models_now in _by_models(stretch, loaded):
+        for rows, models_now in _by_models(stretch, ours, loaded):
             line.use(models_now)
             _compare(line, stretch, frame[rows], rows, report)
     return report
 
 
-def _by_models(stretch: Stretch, loaded: dict[str, LoadedModel]) -> list[tuple[list[int], dict[str, LoadedModel]]]:
+def _by_models(stretch: Stretch, ours: list[int],
+               loaded: dict[str, LoadedModel]) -> list[tuple[list[int], dict[str, LoadedModel]]]:
     """Rows that were decided with the same models, with those models."""
     groups: dict[tuple[str, str | None], list[int]] = {}
-    for row, record in enumerate(stretch.records):
+    for row in ours:
+        record = stretch.records[row]
         groups.setdefault((record.path[-1], record.model and record.model.hex()), []).append(row)
     return [(rows, {step: loaded[name]} if name is not None and step in (CHAMPION, PREVIOUS) else {})
             for (step, name), rows in groups.items()]
@@ -68,9 +72,6 @@ def _compare(line: Line, stretch: Stretch, frame: Any, rows: list[int], report: 
     again = line.decide([r.event for r in records], [r.seq for r in records], frame,
                         line.route([r.event for r in records]), outputs, [r.path for r in records], moments)
     for row, old, new, content in zip(rows, records, again, entries_of(again).contents, strict=True):
-        if old.pilot.hex() != line.pilot.digest:
-            report.other_manifest += 1
-            continue
         report.decisions += 1
         if content != stretch.entries[row].content:
             report.mismatches += 1

@@ -16,7 +16,7 @@ from flightworthy.integration.outcomes import Outcome
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-EVENT, OUTCOME = 0, 1
+EVENT, OUTCOME, PAST = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,13 @@ class Told(NamedTuple):
     about: Earlier
 
 
+class Repeated(NamedTuple):
+    """An outcome that says what one in flight says: ``place`` among the arrivals of ``work``."""
+
+    work: Any
+    place: int
+
+
 @dataclass
 class Work:
     """A batch between two stages: admitted events as columns, (n) each, and admitted outcomes."""
@@ -93,11 +100,16 @@ class Work:
     def answers(self) -> list[Any]:
         """A result for each arrival, once the work is durable."""
         records = self.records
-        return [records[r] if type(r) is int else
-                (r.record if r.work is None else r.work.records[r.row]) if type(r) is Earlier else r
+        return [records[r] if type(r) is int else r if type(r) not in (Earlier, Repeated) else _meant(r)
                 for r in self.results]
+
+
+def _meant(result: Earlier | Repeated) -> Any:
+    if isinstance(result, Repeated):
+        return result.work.results[result.place]
+    return result.record if result.work is None else result.work.records[result.row]
 
 
 Result = Any  # a decision record (see record.decision_type), an `OutcomeRecord`, a `HistoryRecord` or a `Rejection`
 
-__all__ = ["EVENT", "OUTCOME", "Arrivals", "Earlier", "OutcomeRecord", "Rejection", "Result", "Told", "Work"]
+__all__ = ["EVENT", "OUTCOME", "PAST", "Arrivals", "Earlier", "OutcomeRecord", "Rejection", "Repeated", "Result", "Told", "Work"]

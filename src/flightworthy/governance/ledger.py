@@ -52,7 +52,8 @@ class Entries:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A record that could not be decided. ``id`` is 0 until stored; ``status`` is held, admitted or discarded."""
+    """A record that could not be decided. ``id`` is 0 until stored; ``status`` is held, admitted or discarded; ``kind`` 0
+    an event, 1 an outcome, 2 an event of the past; ``table``: ``raw`` is a row of a table, written as JSON."""
 
     source: str
     position: int
@@ -63,6 +64,8 @@ class Quarantined:
     raw: bytes
     id: int = 0
     status: str = "held"
+    kind: int = 0
+    table: bool = False
 
 
 @dataclass

@@ -64,7 +64,10 @@ class Columns:
         for name, scale in self._decimals.items():
             out[name] = np.rint(numbers[name] * scale)
         for name in self._distinct:
-            out[str(name)] = self._codes(str(name), events, state).astype(np.float64)
+            words = list(map(attrgetter(str(name)), events))
+            out[str(name)] = np.full(len(words), np.nan)  # what is not there is not counted
+            there = [i for i, word in enumerate(words) if word is not None]
+            out[str(name)][there] = state.intern(str(name), [words[i] for i in there])
         return out
 
     def suspicious(self, numbers: dict[str, Floats], times: Ints, arrived: Ints) -> dict[int, Rejection]:

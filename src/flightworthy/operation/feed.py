@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from flightworthy.manifest.pilot import Pilot
 _LOOK_AHEAD = 8
 UNREADABLE = -(2**62)
 _NEVER = np.iinfo(np.int64).max
+_LATEST = micros(datetime(9999, 12, 31, tzinfo=UTC))  # what can be written down
 Ints = NDArray[np.int64]
 
 
@@ -79,12 +81,13 @@ class Peek:
     def _moment(self, value: Any) -> int | None:
         if isinstance(value, datetime):
             return micros(value)
-        if self._spec.unit is not None and isinstance(value, int | float):
-            return self._start + int(value) * self._spec.unit
         try:
-            return micros(datetime.fromisoformat(value))
-        except (TypeError, ValueError):
+            if self._spec.unit is None:
+                return micros(datetime.fromisoformat(value))
+            moment = self._start + int(value) * self._spec.unit  # files of text hold numbers as text
+        except (TypeError, ValueError, OverflowError):
             return None
+        return moment if abs(moment) < -UNREADABLE else None
 
 
 def merged(pilot: Pilot, chunks: Iterable[Records], outcomes: Iterable[Raw] = (), until: int | None = None,
@@ -150,11 +153,11 @@ class _Merger:
         labels, known = records.labels or [], records.known_at or [None] * len(records.raws)
         for i in [i for i, label in enumerate(labels) if label is not None and label != self._absent]:
             time, label, due = int(times[i]), labels[i], known[i]
-            if time == UNREADABLE or label is None:
+            if time == UNREADABLE or label is None or not math.isfinite(label):
                 continue
-            due = time + self._spec.delay if due is None else due
+            due = min(time + self._spec.delay if due is None else due, _LATEST)
             record = {self._id: self.peek.event(records.raws[i])[1], self._spec.label: self._truth(label), "known_at": iso(due)}
-            heapq.heappush(self._waiting, Waiting(due, self._order, msgspec.json.encode(record), self._rows + i))
+            heapq.heappush(self._waiting, Waiting(due, self._order, record, self._rows + i))
             self._order += 1
 
 
@@ -181,5 +184,5 @@ def _known_at(raw: Raw) -> int:
     try:
         value = msgspec.json.decode(raw)["known_at"] if isinstance(raw, bytes) else raw["known_at"]
         return micros(value if isinstance(value, datetime) else datetime.fromisoformat(value))
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return UNREADABLE  # let admission judge it at once

@@ -25,8 +25,8 @@ _TRUTH = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
 
 
 class NdjsonSource:
-    """One JSON object a line. Lines with the contract's own names are passed on untouched; those with the names of the
-    file's first foreign line are renamed. What cannot be read as it stands goes on as raw bytes."""
+    """One JSON object a line. A line that uses another name the manifest lists, or holds its own label, is taken apart by
+    those names; every other line goes on untouched, for the contract to judge."""
 
     def __init__(self, path: Path, pilot: Pilot) -> None:
         self.name, self._path, self._pilot = path.name, path, pilot
@@ -38,24 +38,36 @@ class NdjsonSource:
         return chunked(self._rows())
 
     def _rows(self) -> Iterator[Row]:
-        fields = self._pilot.manifest.events.fields.keys()
-        mapping: Mapping | None = None
-        foreign = self._foreign()
+        mappings: dict[frozenset[str], Mapping | None] = {}
+        foreign, taken, refused = self._foreign(), 0, None
         for line in _lines(self._path):
             text = line.strip()
-            members = _members(text) if foreign and text else None
-            if members is None or members.keys() <= fields or _repeats(text):
+            members = _members(text) if text else None
+            mapping = None
+            if members is not None and not members.keys().isdisjoint(foreign) and not _repeats(text):
+                names = frozenset(members)
+                if names not in mappings:
+                    try:
+                        mappings[names] = map_columns(self._pilot, members, str(self._path))
+                    except DataError as error:  # this line's fault, or the manifest's: told when nothing at all fits
+                        mappings[names], refused = None, refused or error
+                mapping = mappings[names]
+            taken += members is not None and (mapping is not None or members.keys().isdisjoint(foreign))
+            if mapping is None or members is None:
                 if text:
                     yield Row(text)
                 continue
-            mapping = mapping or map_columns(self._pilot, members, str(self._path))
             raw = {field: members[column] for field, column in mapping.fields.items() if column in members}
             yield Row(raw, _label(members.get(mapping.label or "")), _instant(members.get(mapping.known_at or "")))
+        if refused is not None and taken == 0:
+            raise refused
 
-    def _foreign(self) -> bool:
-        """Whether the first line that can be read has other names than the contract's."""
-        first = next((m for line in _lines(self._path) if (m := _members(line)) is not None), {})
-        return not first.keys() <= self._pilot.manifest.events.fields.keys()
+    def _foreign(self) -> set[str]:
+        """Names that are not the contract's own, but are listed for files."""
+        events, outcomes = self._pilot.manifest.events, self._pilot.manifest.outcomes
+        listed = {name for field in events.fields.values() for name in field.columns}
+        known_at = {outcomes.known_at} if outcomes.known_at is not None else set()
+        return (listed | known_at | {outcomes.label, *outcomes.columns}) - events.fields.keys()
 
 
 class CsvSource:

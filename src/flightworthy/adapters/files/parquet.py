@@ -38,7 +38,8 @@ class ParquetSource:
         mapping = self._mapping
         names = list(mapping.fields)
         wanted = [self._expression(field, column) for field, column in mapping.fields.items()]
-        extra = [f"CAST({_quoted(mapping.label)} AS DOUBLE)"] if mapping.label else []
+        label = f"CAST({_quoted(mapping.label)} AS DOUBLE)"
+        extra = [f"CASE WHEN isfinite({label}) THEN {label} END"] if mapping.label else []
         extra += [f"epoch_us({_quoted(mapping.known_at)})"] if mapping.known_at else []
         query = f"SELECT {', '.join(wanted + extra)} FROM read_parquet(?)"  # noqa: S608 - column names, quoted
         try:

@@ -84,8 +84,10 @@ class SqliteLedger:
             self._write_entries(db, block.entries)
             self._insert(db, "segment", list(chain.from_iterable(rows)), 5)
         db.executemany(
-            "INSERT INTO quarantine (source, position, arrived, reason, field, message, raw) VALUES (?,?,?,?,?,?,?)",
-            [(q.source, q.position, q.arrived, q.reason, q.field, q.message, q.raw) for q in block.quarantined])
+            "INSERT INTO quarantine (source, position, arrived, reason, field, message, raw, kind, tabular) "
+            "VALUES (?,?,?,?,?,?,?,?,?)",
+            [(q.source, q.position, q.arrived, q.reason, q.field, q.message, q.raw, q.kind, q.table)
+             for q in block.quarantined])
         db.executemany("INSERT INTO progress VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position",
                        list(block.progress.items()))
         db.executemany("UPDATE quarantine SET status = ? WHERE id = ?", [(status, id_) for id_, status in block.settled])
@@ -181,9 +183,9 @@ class SqliteLedger:
     def quarantine(self, status: str = "held", after: int = 0, limit: int = 100) -> list[Quarantined]:
         with self._read_lock, _translated(str(self.path)):
             rows = self._reader.execute(
-                "SELECT source, position, arrived, reason, field, message, raw, id, status FROM quarantine "
+                "SELECT source, position, arrived, reason, field, message, raw, id, status, kind, tabular FROM quarantine "
                 "WHERE status = ? AND id > ? ORDER BY id LIMIT ?", (status, after, limit)).fetchall()
-        return [Quarantined(*row) for row in rows]
+        return [Quarantined(*(*row[:-1], bool(row[-1]))) for row in rows]
 
     def quarantine_counts(self) -> dict[tuple[str, str], int]:
         with self._read_lock, _translated(str(self.path)):

@@ -25,7 +25,9 @@ CREATE TABLE quarantine (
   field    TEXT NOT NULL,
   message  TEXT NOT NULL,
   raw      BLOB NOT NULL,
-  status   TEXT NOT NULL DEFAULT 'held'
+  status   TEXT NOT NULL DEFAULT 'held',
+  kind     INTEGER NOT NULL,    -- 0 event, 1 outcome, 2 event of the past
+  tabular  INTEGER NOT NULL     -- 1: raw is a row of a table, written as JSON
 ) STRICT;
 CREATE INDEX quarantine_by_status ON quarantine (status, id);
 CREATE TABLE progress (
