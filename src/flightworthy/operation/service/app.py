@@ -95,8 +95,7 @@ class App:
         except RefusedError as refused:
             reply = _said(refused.said)
         route = path if path in self._paths else "other"
-        self.metrics.requests.labels(route, str(reply.status)).inc()
-        self.metrics.seconds.labels(route).observe(perf_counter() - started)
+        self.metrics.request_done(route, reply.status, perf_counter() - started)
         headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body))]
         if reply.retry:
             headers.append((b"retry-after", b"1"))

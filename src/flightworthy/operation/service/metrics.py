@@ -33,6 +33,16 @@ class Metrics:
         self.waiting = Gauge("flightworthy_waiting_records", "Records that wait for the engine", registry=registry)
         self.killed = Gauge("flightworthy_kill_switch", "1 while the kill switch is on", registry=registry)
 
+        self._routes: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    def request_done(self, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        found = self._routes.get((route, status))
+        if found is None:
+            found = self._routes[route, status] = self.requests.labels(route, str(status)), self.seconds.labels(route)
+        found[0].inc()
+        found[1].observe(seconds)
+
     def batch_done(self, _: int, results: list[Any], seconds: float) -> None:
         """Count a batch."""
         self.batch.observe(len(results))
