@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import shutil
@@ -23,8 +24,10 @@ from flightworthy.decision.engine import Engine
 from flightworthy.decision.replay import replay
 from flightworthy.ground.errors import DataError
 from flightworthy.operation.service.answers import answer
+from flightworthy.operation.service.app import App, Limits
 from flightworthy.operation.service.batcher import Batcher, BusyError
 from flightworthy.operation.service.keys import Keys
+from flightworthy.operation.service.metrics import Metrics
 from flightworthy.operation.service.serve import loopback
 from tests.conftest import PILOTS, Trained
 
@@ -234,6 +237,28 @@ def test_a_failing_batch_is_told_and_the_next_one_works(open_engine: Callable[..
     assert answer(batcher.submit([line]).result(30)[0], engine.pilot.outputs).decision == 1
     assert batcher.failed is None
     batcher.close()
+
+
+def test_a_mistake_of_ours_is_answered_and_logged(open_engine: Callable[..., Engine], caplog: pytest.LogCaptureFixture) -> None:
+    engine = open_engine()
+    batcher = Batcher(engine)
+    app = App(engine, batcher, Metrics(), None, Limits())
+    sent: list[dict[str, Any]] = []
+
+    async def call() -> None:
+        async def receive() -> dict[str, Any]:
+            raise ZeroDivisionError("ours")
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": "POST", "path": "/v1/decisions", "headers": []}, receive, send)
+
+    asyncio.run(call())
+    batcher.close()
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"])["type"] == "urn:flightworthy:problem:internal"
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_keys_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:

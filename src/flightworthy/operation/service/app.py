@@ -6,6 +6,7 @@ Raw ASGI, because a framework costs more than a decision does.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -27,6 +28,7 @@ from flightworthy.operation.service.openapi import document
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 _JSON, _PROBLEM, _TEXT = b"application/json", b"application/problem+json", b"text/plain; version=0.0.4; charset=utf-8"
+_log = logging.getLogger("flightworthy.service")
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -94,6 +96,10 @@ class App:
             reply = await self._reply(scope, receive)
         except RefusedError as refused:
             reply = _said(refused.said)
+        except Exception:  # noqa: BLE001 - a mistake of ours: the caller gets an answer, the log the trace
+            _log.exception("a request failed unexpectedly: %s %s", scope["method"], path[:200])
+            reply = _said(problem(500, "internal", "the service made a mistake; it is in its log", retry=True,
+                                  next_step="send the same event again: an id is decided once"))
         route = path if path in self._paths else "other"
         self.metrics.request_done(route, reply.status, perf_counter() - started)
         headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body))]

@@ -7,6 +7,7 @@ callers hear at once that they must come later.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from flightworthy.decision.engine import Engine
 from flightworthy.decision.work import EVENT, Arrivals
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.integration.contract import Raw
+
+_log = logging.getLogger("flightworthy.service")
 
 
 class BusyError(FlightworthyError):
@@ -142,6 +145,7 @@ class Batcher:
                                               received_tick=min(request.tick for request in requests)))
         except BaseException as error:  # noqa: BLE001 - every caller hears of it; the engine has gone back to its ledger
             self.failed = error
+            _log.error("a batch of %d records failed and was undone: %s: %s", len(raws), type(error).__name__, error)
             self.hand_over(partial(_settle, requests, [], error))
             return
         self.failed = None
