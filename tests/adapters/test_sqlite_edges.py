@@ -13,6 +13,17 @@ from flightworthy.governance.ledger_checks import entries, held
 from flightworthy.ground.errors import LedgerError
 
 
+def test_a_gap_inside_a_block_is_refused(tmp_path: Path) -> None:
+    """Numbers 1, 3, 3 end where 1, 2, 3 would."""
+    ledger = open_ledger("sqlite:///l.db", tmp_path)
+    block = entries(1, 3)
+    block[1] = block[1]._replace(seq=3)
+    with pytest.raises(LedgerError):
+        ledger.commit(Block(Entries.of(block)))
+    assert ledger.last() == 0
+    ledger.close()
+
+
 def test_a_crowded_file_says_that_a_retry_may_help(tmp_path: Path) -> None:
     ledger = open_ledger("sqlite:///l.db", tmp_path)
     other = sqlite3.connect(tmp_path / "l.db", isolation_level=None)

@@ -186,8 +186,7 @@ class Admission:
                     f"no decision was made for the event '{truth.event_id}' yet; retry when it was"))
                 continue
             flying = self.told.get(truth.event_id)
-            if flying is not None and flying[1].truth.label == truth.label and \
-                    truth.known_at in (None, flying[1].truth.known_at):
+            if flying is not None and same(flying[1].truth, truth):
                 work.results[place] = Repeated(flying[0], flying[1].place)
             elif flying is None and same(recorded.get(truth.event_id), truth):
                 work.results[place] = recorded[truth.event_id]
@@ -236,10 +235,10 @@ class Admission:
         return self._remembered(self.ledger.read([where])[0])
 
 
-def same(recorded: OutcomeRecord | None, truth: Outcome) -> bool:
-    """Whether an outcome says what is recorded already. One that does not say when it became known says nothing new
+def same(earlier: OutcomeRecord | Outcome | None, truth: Outcome) -> bool:
+    """Whether an outcome says what was said already. One that does not say when it became known says nothing new
     when its label is no other."""
-    return recorded is not None and recorded.label == truth.label and truth.known_at in (None, recorded.known_at)
+    return earlier is not None and earlier.label == truth.label and truth.known_at in (None, earlier.known_at)
 
 
 def bytes_of(raw: Raw) -> bytes:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple, Protocol
 
+from flightworthy.ground.errors import LedgerError
+
 DECISION, OUTCOME, HISTORY, ACT = "decision", "outcome", "history", "act"
 
 
@@ -36,7 +38,10 @@ class Entries:
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> Entries:
-        """Entries that follow one another, as columns."""
+        """Entries that follow one another, as columns. Raises `LedgerError` where one does not."""
+        for seq, entry in enumerate(entries, entries[0].seq if entries else 0):
+            if entry.seq != seq:
+                raise LedgerError("entries do not follow one another", found=entry.seq, expected=f"{seq}")
         return cls(entries[0].seq, *list(zip(*entries, strict=True))[1:]) if entries else cls()
 
     def __len__(self) -> int:

@@ -54,7 +54,7 @@ def check_numbers_have_no_gap(open_: Open) -> None:
     """A block that does not continue the numbers is refused."""
     ledger = open_()
     ledger.commit(Block(Entries.of(entries(1, 2))))
-    for wrong in (entries(1, 1), entries(4, 1)):
+    for wrong in (entries(1, 1), entries(4, 1), [*entries(3, 1), *entries(5, 1)]):
         _refused(lambda wrong=wrong: ledger.commit(Block(Entries.of(wrong))))  # type: ignore[misc]
     assert ledger.last() == 2  # noqa: S101
 

@@ -1,4 +1,4 @@
--- Entries live in segments, some hundreds of one group commit compressed together: small, and few inserts a batch.
+-- Entries live in segments, some dozens of one group commit compressed together: small, and quick to read one of.
 CREATE TABLE segment (
   first   INTEGER PRIMARY KEY,  -- sequence number of its first entry
   count   INTEGER NOT NULL,
