@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.ceiling import ceiling
 from benchmarks.common import PILOTS, history, step, write
 from benchmarks.oracle import Ask, Oracle
-from benchmarks.protocol import card_precision, week
+from benchmarks.protocol import card_precision, card_suspicion, week
 from flightworthy.decision import learn
 from flightworthy.decision.line import Line
 from flightworthy.integration.features.state import Rows
@@ -95,7 +95,10 @@ def own(pilot: Any, line: Line, past: learn.History, data: str) -> dict[str, flo
     trained = train(pilot, learn.table_of(pilot, line, past, now))
     guess = trained.predictor.predict(line.inputs(past.frame[rows.test]))
     reported = past.frame[:, line.frames.index["terminal_risk.frauds_28d"]]
-    return {**scores(day[rows.test], card[rows.test], y[rows.test], guess),
+    found = scores(day[rows.test], card[rows.test], y[rows.test], guess)
+    by_card = card_suspicion(day[rows.test], card[rows.test], guess)
+    return {**found, "cp100": card_precision(day[rows.test], card[rows.test], y[rows.test], by_card),
+            "cp100_by_payment": found["cp100"],
             "cp100_ceiling": ceiling(data, rows, day, card, y, reported),
             "validation_ap": trained.metrics["average_precision"].value}
 
