@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from flightworthy.decision.admission import Admission
+from flightworthy.decision.fallback import DEFAULT, SPILLED
 from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
 from flightworthy.decision.record import VERSION, ActRecord, entries_of
 from flightworthy.decision.recovery import advance_from_ledger
-from flightworthy.decision.work import OUTCOME, Arrivals, Result, Work
+from flightworthy.decision.work import OUTCOME, Arrivals, Result, Spilled, Work
 from flightworthy.governance.ledger import ACT, Block, Ledger
 from flightworthy.ground import registry
 from flightworthy.ground.clock import Clock, SystemClock
@@ -109,8 +110,13 @@ class Engine:
         if work.arrivals.past:
             return
         started = self.clock.tick()
-        scored = self.line.chain.score(self.line.inputs(work.frame)) if not self.killed else \
-            self.line.chain.passed_over(len(work.frame), KILL_SWITCH)
+        chain = self.line.chain
+        if (spilled := _spilled(work)) is not None:
+            scored = chain.passed_over([f"{SPILLED}: {s.why}" for s in spilled], DEFAULT)
+        elif self.killed:
+            scored = chain.passed_over([KILL_SWITCH] * len(work.frame))
+        else:
+            scored = chain.score(self.line.inputs(work.frame))
         work.outputs, work.paths = scored.outputs, scored.paths
         work.clocks[2] = (self.clock.tick() - started) // 1000
 
@@ -120,7 +126,9 @@ class Engine:
         if work.arrivals.past:
             work.records = self.line.remember(work.events, seqs, arrived)
         else:
-            moments = Moments([arrived] * n, [self.clock.now()] * n, [work.clocks] * n)
+            spilled = _spilled(work)
+            moments = Moments([arrived] * n, [self.clock.now()] * n, [work.clocks] * n) if spilled is None else Moments(
+                [s.arrived for s in spilled], [s.decided for s in spilled], [[0, 0, 0]] * n)
             work.records = self.line.decide(work.events, seqs, work.frame, work.arms, work.outputs, work.paths, moments)
         records = work.records
         if work.outcomes:
@@ -217,12 +225,19 @@ class Engine:
             {name: np.r_[values, nothing][order] for name, values in work.numbers.items()} if work.events else None)
 
 
+def _spilled(work: Work) -> list[Spilled] | None:
+    """Of the admitted events of a work, how each was decided beside the ledger."""
+    given = work.arrivals.spilled
+    return None if given is None else [given[place] for place in work.at]
+
+
 def load_models(pilot: Pilot, folder: Path) -> dict[str, LoadedModel]:
     """The champion, and the previous one where there is one that fits. Raises `ModelError`."""
     store = ModelStore(folder)
-    models = {"champion": LoadedModel(store.champion(), pilot.folder)}
+    runtime = pilot.manifest.adapters.runtime
+    models = {"champion": LoadedModel(store.champion(), pilot.folder, runtime)}
     previous = store.previous()
     if previous is not None and previous.content["recipe_digest"] == pilot.recipe_digest and \
             tuple(previous.content["inputs"]) == pilot.inputs:
-        models["previous"] = LoadedModel(previous, pilot.folder)
+        models["previous"] = LoadedModel(previous, pilot.folder, runtime)
     return models

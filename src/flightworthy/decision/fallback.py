@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from flightworthy.decision.guard import Guard
 from flightworthy.model.asked import LoadedModel
 
 Floats = NDArray[np.float64]
 CHAMPION, PREVIOUS, BASELINE, DEFAULT = "champion", "previous", "baseline", "default"
+SPILLED = "spilled"  # begins the first step of a decision that was made beside the ledger, by the default alone
 
 
 @dataclass
@@ -27,10 +29,11 @@ class Scored:
 
 
 class Chain:
-    """Asks the models of a chain in order until every row has a finite answer."""
+    """Asks the models of a chain in order until every row has a finite answer. A step with a guard has a time limit."""
 
-    def __init__(self, models: dict[str, LoadedModel], steps: list[str], width: int) -> None:
-        self.models, self.steps, self.width = models, steps, width
+    def __init__(self, models: dict[str, LoadedModel], steps: list[str], width: int,
+                 guards: dict[str, Guard] | None = None) -> None:
+        self.models, self.steps, self.width, self.guards = models, steps, width, guards or {}
 
     def score(self, x: Floats) -> Scored:
         """Outputs for x (n, inputs)."""
@@ -43,9 +46,9 @@ class Chain:
                 return Scored(answer, [winner] * n)
         return self._walk(x, outputs)
 
-    def passed_over(self, n: int, why: str) -> Scored:
-        """No model is asked: the baseline decides."""
-        return Scored(np.full((n, self.width), np.nan), [[why, BASELINE]] * n)
+    def passed_over(self, whys: list[str], step: str = BASELINE) -> Scored:
+        """No model is asked, for a reason each row has: the baseline decides, or the default."""
+        return Scored(np.full((len(whys), self.width), np.nan), [[why, step] for why in whys])
 
     def _walk(self, x: Floats, outputs: Floats) -> Scored:
         scored = Scored(outputs, [[] for _ in range(len(x))])
@@ -71,7 +74,8 @@ class Chain:
         """A model's answer, or NaN with the reason: any error of a model means the next step, never a lost decision."""
         nothing = np.full((len(x), self.width), np.nan)
         try:
-            answer = self.models[step].predict(x)
+            guard, predict = self.guards.get(step), self.models[step].predict
+            answer = predict(x) if guard is None else guard.call(predict, x)
         except Exception as error:  # noqa: BLE001 - a user's model may raise anything; the reason is recorded
             return nothing, f"{type(error).__name__}: {error}"[:200]
         return (answer, "") if answer.shape == nothing.shape else (nothing, f"gave shape {answer.shape}")

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flightworthy.decision.fallback import BASELINE, CHAMPION, DEFAULT, PREVIOUS, Chain
+from flightworthy.decision.fallback import BASELINE, CHAMPION, DEFAULT, PREVIOUS, SPILLED, Chain
+from flightworthy.decision.guard import Guard
 from flightworthy.decision.policy import Policy
 from flightworthy.decision.record import VERSION, OutcomeRecord, Recorder
 from flightworthy.decision.route import HOLDOUT, Router
@@ -95,6 +96,7 @@ class Line:
         absent = manifest.outcomes.absent
         self.no_label = float("nan") if absent is None else float(absent)
         self._falling = pilot.target.type == BOOLEAN
+        self.guards: dict[str, Guard] = {}  # step → its time limit; a live service sets them
         self.use(models)
 
     def use(self, models: dict[str, LoadedModel]) -> None:
@@ -103,7 +105,7 @@ class Line:
             if model.recipe_digest != self.pilot.recipe_digest or model.inputs != self.pilot.inputs:
                 raise ModelError("the model was trained for another contract, features or inputs",
                                  where=model.digest[:12], next_step="run: flightworthy train")
-        self.chain = Chain(models, self.steps, len(self.pilot.outputs))
+        self.chain = Chain(models, self.steps, len(self.pilot.outputs), self.guards)
         groups = self.pilot.manifest.governance
         words = {code: spec.say for code, spec in groups.reasons.items()}
         self._reasons = {name: Reasons(self.pilot.reasons, words, self.pilot.inputs, model.references,
@@ -146,7 +148,8 @@ class Line:
                paths: list[list[str]], moments: Moments) -> list[Any]:
         """Policy, reasons and the complete records."""
         frame[:, self.frames.outputs] = outputs
-        by = [BASELINE if arm == HOLDOUT else path[-1] for arm, path in zip(arms, paths, strict=True)]
+        by = [BASELINE if arm == HOLDOUT and not path[0].startswith(SPILLED) else path[-1]
+              for arm, path in zip(arms, paths, strict=True)]
         base = Choice(*self._policies[BASELINE].decide(frame))
         who = np.fromiter(map(self._order.__getitem__, by), np.int64, len(by))
         chosen = self._choose(frame, who, base)

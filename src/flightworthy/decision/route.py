@@ -31,8 +31,9 @@ class Router:
         known = self._known
         if len(known) > _REMEMBERED:
             known.clear()
-        for entity in set(entities) - known.keys():
-            known[entity] = self.arm(entity)
+        for entity in entities:  # not a difference of sets: that would walk all that is known
+            if entity not in known:
+                known[entity] = self.arm(entity)
         return list(map(known.__getitem__, entities))
 
     def arm(self, entity: str | int) -> str:

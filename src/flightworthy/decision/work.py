@@ -19,6 +19,14 @@ Ints = NDArray[np.int64]
 EVENT, OUTCOME, PAST = 0, 1, 2
 
 
+class Spilled(NamedTuple):
+    """A decision made beside the ledger: why, and when it arrived and was made (microseconds UTC)."""
+
+    why: str
+    arrived: int
+    decided: int
+
+
 @dataclass(frozen=True)
 class Arrivals:
     """Raw records in order of arrival. ``kinds`` None: all are events; ``arrived`` microseconds UTC; ``position`` is
@@ -32,6 +40,7 @@ class Arrivals:
     received_tick: int = 0
     past: bool = False
     times: Ints | None = None  # of the events, microseconds, where the feed had to read them anyway
+    spilled: Sequence[Spilled] | None = None  # one for each raw: these were answered by the default already
 
 
 class Earlier(NamedTuple):
@@ -112,4 +121,4 @@ def _meant(result: Earlier | Repeated) -> Any:
 
 Result = Any  # a decision record (see record.decision_type), an `OutcomeRecord`, a `HistoryRecord` or a `Rejection`
 
-__all__ = ["EVENT", "OUTCOME", "PAST", "Arrivals", "Earlier", "OutcomeRecord", "Rejection", "Repeated", "Result", "Told", "Work"]
+__all__ = ["EVENT", "OUTCOME", "PAST", "Arrivals", "Earlier", "OutcomeRecord", "Rejection", "Repeated", "Result", "Spilled", "Told", "Work"]

@@ -13,11 +13,12 @@ from flightworthy.ground.errors import AdapterError, nearest
 
 
 def find(kind: str, url: str) -> Callable[..., Any]:
-    """The adapter of a kind (``ledgers``, ``sources``) for a URL.
+    """The adapter of a kind (``ledgers``, ``sources``, ``runtimes``) for a URL: by its scheme, or by what stands before
+    the ``+`` in it (``faulty+sqlite:///…`` belongs to ``faulty``).
 
     Raises `AdapterError` when the scheme is unknown, claimed twice, or its driver is not installed.
     """
-    scheme = url.partition(":")[0]
+    scheme = url.partition(":")[0].partition("+")[0]
     group = f"flightworthy.{kind}"
     points: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=group):

@@ -71,7 +71,7 @@ class Pilot:
     @cached_property
     def digest(self) -> str:
         """Names everything that shapes a decision: contract, features, policy, routing, reasons, objective."""
-        spec = self.manifest.model_dump(mode="json", by_alias=True, exclude={"adapters", "description"})
+        spec = self.manifest.model_dump(mode="json", by_alias=True, exclude={"adapters", "description", "service"})
         return fingerprint(spec)
 
     @cached_property

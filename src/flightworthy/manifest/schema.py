@@ -223,6 +223,33 @@ class Adapters(Section):
     ledger: str = "sqlite:///ledger.db"
     models: str = "file:///models"
     state: str = "file:///state"
+    runtime: str = Field("inprocess:", description="what runs the models")
+
+
+class Oidc(Section):
+    """Tokens of an identity provider that may call the service."""
+
+    issuer: str = Field(description="exactly as the tokens say it")
+    audience: str
+    jwks: str = Field(description="https:// address, or file, of the provider's public keys")
+    algorithms: list[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]] = Field(
+        default=["RS256", "ES256", "EdDSA"], min_length=1, description="accepted; symmetric ones never are")
+    roles_claim: str = Field("roles", description="claim that holds the roles; dots go down into objects")
+    roles: dict[str, Word] = Field(default_factory=dict, description="value of the claim → our role; empty: the same names")
+
+
+class Service(Section):
+    """How the pilot answers over HTTP. Nothing here shapes a decision; all of it may change without training."""
+
+    deadline: Duration = Field(1_000_000, ge=1000, description="until this a request is answered, whatever is broken")
+    model_timeout: Duration = Field(250_000, ge=1000, description="until this a model answers, else the next step does")
+    ledger_down: Literal["refuse", "spill"] = Field("refuse", description="when no decision can be made durable in the ledger: "
+                                                    "503, or the safe default into a local file that the ledger takes in later")
+    durable: bool = Field(True, description="false: answers leave before the commit, and say so")
+    queue: int = Field(4096, ge=1, le=1_000_000, description="records that may wait for a shard; more are refused at once")
+    batch: int = Field(512, ge=1, le=8192, description="records decided together at most")
+    rate: int = Field(0, ge=0, description="records a second for each caller; 0: no limit")
+    oidc: Oidc | None = None
 
 
 class Manifest(Section):
@@ -240,6 +267,7 @@ class Manifest(Section):
     governance: Governance = Field(default_factory=Governance)
     rollout: Rollout = Field(default_factory=Rollout)
     adapters: Adapters = Field(default_factory=Adapters)
+    service: Service = Field(default_factory=Service)
 
 
 def json_schema() -> dict[str, Any]:

@@ -6,25 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from flightworthy.ground.errors import ModelError
+from flightworthy.ground import registry
 from flightworthy.model.artifact import Artifact
-from flightworthy.model.runtime import Floats, flavour
+from flightworthy.model.runtime import INPROCESS, Floats
 
 
 class LoadedModel:
     """Predicts all outputs: the flavour's answer, then its interval where the artefact has bands."""
 
-    def __init__(self, artifact: Artifact, folder: Path) -> None:
+    def __init__(self, artifact: Artifact, folder: Path, runtime: str = INPROCESS) -> None:
         content = artifact.content
-        maker, code = flavour(content["flavour"], folder)
-        if code != content["code"]:
-            raise ModelError("the pilot's model code changed since this model was trained", where=content["flavour"],
-                             found=code[:12], expected=content["code"][:12], next_step="train again")
         self.digest = artifact.digest
         self.recipe_digest = str(content["recipe_digest"])
         self.inputs = tuple(content["inputs"])
         self.references = np.array([np.nan if v is None else v for v in content["references"]], np.float64)
-        self._predictor = maker.open(content["parts"])
+        self._predictor = registry.find("runtimes", runtime)(runtime, content=content, folder=folder)
         bands = content["bands"]
         self._edges = np.array([b["from"] for b in bands[1:]], np.float64)
         self._low = np.array([b["low"] for b in bands], np.float64)

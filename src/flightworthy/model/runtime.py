@@ -21,6 +21,7 @@ from flightworthy.ground.errors import ModelError
 
 Floats = NDArray[np.float64]
 Parts = dict[str, Any]
+INPROCESS = "inprocess:"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class Flavour(Protocol):
     def open(self, parts: Parts) -> Predictor:
         """Parts → predictor. Raises `ModelError` when they cannot be read."""
         ...
+
+
+def opened(content: Mapping[str, Any], folder: Path) -> Predictor:
+    """The predictor of an artefact's content in this process. Raises `ModelError` when the code it was trained with is not
+    the pilot's any more."""
+    maker, code = flavour(content["flavour"], folder)
+    if code != content["code"]:
+        raise ModelError("the pilot's model code changed since this model was trained", where=content["flavour"],
+                         found=code[:12], expected=content["code"][:12], next_step="train again")
+    return maker.open(content["parts"])
 
 
 def flavour(name: str, folder: Path) -> tuple[Flavour, str]:
