@@ -119,13 +119,14 @@ def demo(name: Annotated[str, typer.Argument(help="Built-in pilot, or the folder
 @app.command()
 def serve(pilot: PilotArg, var: Var = None, host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
           port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
-          deadline: Annotated[str, typer.Option(help="Time a request has, such as 500ms.")] = "5s",
+          shards: Annotated[int, typer.Option(help="Processes that decide, each with its share of the entities.", min=1, max=64)] = 1,
+          notice: Annotated[str, typer.Option(help="How long callers are still answered after SIGTERM.")] = "2s",
           certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS.")] = None,
           private_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None) -> None:
     """Decide events over HTTP; every answer is durable before it leaves."""
     from flightworthy.cli import service
 
-    service.serve(pilot, var, (host, port), (certificate, private_key), deadline)
+    service.serve(pilot, var, (host, port), (certificate, private_key), shards, notice)
 
 
 @app.command("kill-switch")
@@ -138,8 +139,17 @@ def kill_switch(url: Annotated[str, typer.Argument(help="Address of the running 
     service.kill_switch(url, on, why)
 
 
+@app.command()
+def reload(url: Annotated[str, typer.Argument(help="Address of the running service.")],
+           why: Annotated[str, typer.Option(help="Reason, for the ledger.")]) -> None:
+    """Read manifest and models again, without dropping a request; a version that does not hold is refused."""
+    from flightworthy.cli import service
+
+    service.reload(url, why)
+
+
 @key.command("new")
-def key_new(pilot: PilotArg, role: Annotated[list[str], typer.Option(help="decide, observe or operate; may be repeated.")],
+def key_new(pilot: PilotArg, role: Annotated[list[str], typer.Option(help="decide, observe, operate or approve; may be repeated.")],
             lasts: Annotated[str, typer.Option(help="Until it expires.")] = "90d",
             note: Annotated[str, typer.Option(help="Who it is for.")] = "", var: Var = None) -> None:
     """Make a key and print it, this once."""
@@ -154,6 +164,15 @@ def key_list(pilot: PilotArg, var: Var = None) -> None:
     from flightworthy.cli import service
 
     service.key_list(pilot, var)
+
+
+@key.command("rotate")
+def key_rotate(pilot: PilotArg, name: Annotated[str, typer.Argument(help="Id from the list.")],
+               overlap: Annotated[str, typer.Option(help="How long the old one is still good.")] = "1h", var: Var = None) -> None:
+    """Make a key that takes another one's place, and print it, this once."""
+    from flightworthy.cli import service
+
+    service.key_rotate(pilot, var, name, overlap)
 
 
 @key.command("revoke")

@@ -7,12 +7,12 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from flightworthy.cli.pilots import rooms, say
 from flightworthy.ground.clock import SystemClock, duration, iso
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.manifest.load import load
-from flightworthy.operation.service.app import Limits
 from flightworthy.operation.service.keys import Keys
 from flightworthy.operation.service.serve import Listen
 from flightworthy.operation.service.serve import serve as run
@@ -20,12 +20,13 @@ from flightworthy.operation.service.serve import serve as run
 KEY_VARIABLE = "FLIGHTWORTHY_KEY"
 
 
-def serve(path: Path, var: Path | None, address: tuple[str, int], tls: tuple[Path | None, Path | None], deadline: str) -> None:
+def serve(path: Path, var: Path | None, address: tuple[str, int], tls: tuple[Path | None, Path | None], shards: int,
+          notice: str) -> None:
     """Serve until a signal."""
-    pilot, listen = load(path), Listen(*address, *tls)
+    pilot, listen = load(path), Listen(*address, *tls, notice=_duration(notice) / 1e6, shards=shards)
     scheme = "http" if listen.certificate is None else "https"
     say(f"{pilot.name} on {scheme}://{listen.host}:{listen.port}; its description is at /openapi.json")
-    run(pilot, rooms(pilot, var), listen, Limits(deadline=_duration(deadline) / 1e6))
+    run(path, rooms(pilot, var), listen)
 
 
 def key_new(path: Path, var: Path | None, roles: list[str], lasts: str, note: str) -> None:
@@ -35,6 +36,12 @@ def key_new(path: Path, var: Path | None, roles: list[str], lasts: str, note: st
     text = keys.new(roles, expires, note)
     say(text)
     say(f"roles {', '.join(roles)}, until {iso(expires)}; it is stored as a hash only: keep it now")
+
+
+def key_rotate(path: Path, var: Path | None, name: str, overlap: str) -> None:
+    """Print the key that takes another one's place."""
+    say(_keys(path, var).rotate(name, _duration(overlap), SystemClock().now()))
+    say(f"key {name} is good for {overlap} more")
 
 
 def key_list(path: Path, var: Path | None) -> None:
@@ -53,21 +60,32 @@ def kill_switch(url: str, on: bool | None, why: str) -> None:
     """Read or turn the switch of a running service."""
     if on is not None and not why:
         raise DataError("an act needs a reason", next_step="give --why")
-    body = None if on is None else json.dumps({"on": on, "why": why}).encode()
-    request = urllib.request.Request(f"{url.rstrip('/')}/v1/kill-switch", body, method="GET" if on is None else "PUT")  # noqa: S310
+    said = _call(url, "/v1/kill-switch", "GET" if on is None else "PUT", None if on is None else {"on": on, "why": why})
+    say(f"kill switch {'on' if said['on'] else 'off'}" + (f", entry {said['entry']}, {said['at']}" if "entry" in said else ""))
+
+
+def reload(url: str, why: str) -> None:
+    """Read manifest and models of a running service again."""
+    said = _call(url, "/v1/reload", "POST", {"why": why})
+    say(f"reloaded: pilot {said['pilot'][:12]}, model {said['model'][:12]}, entry {said['entry']}, {said['at']}")
+
+
+def _call(url: str, path: str, method: str, content: dict[str, object] | None) -> dict[str, Any]:
     if not url.startswith(("http://", "https://")):
         raise DataError("not the address of a service", found=url, expected="http://… or https://…")
+    body = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(f"{url.rstrip('/')}{path}", body, method=method)  # noqa: S310 - the scheme was checked
     if os.environ.get(KEY_VARIABLE):
         request.add_header("Authorization", f"Bearer {os.environ[KEY_VARIABLE]}")
     try:
-        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - the scheme was checked
-            said = json.load(reply)
+        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
+            found: dict[str, Any] = json.load(reply)
     except urllib.error.HTTPError as error:
         raise AdapterError(f"the service refused: {error.read(2000).decode(errors='replace')}", where=url, found=error.code,
                            next_step=f"put a key with the role 'operate' into {KEY_VARIABLE}") from error
     except OSError as error:
         raise AdapterError(f"the service cannot be reached: {error}", where=url, retryable=True) from error
-    say(f"kill switch {'on' if said['on'] else 'off'}" + (f", entry {said['entry']}, {said['at']}" if "entry" in said else ""))
+    return found
 
 
 def _keys(path: Path, var: Path | None) -> Keys:

@@ -20,6 +20,7 @@ from flightworthy.ground.clock import Clock, SystemClock
 from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.contract import Raw
 from flightworthy.integration.features import snapshot
+from flightworthy.integration.features.state import FeatureState
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
 from flightworthy.model.asked import LoadedModel
@@ -54,21 +55,30 @@ class Engine:
     """Decides events and takes in outcomes. Not thread-safe: stages must be called in order (see `stream`)."""
 
     def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
-                 clock: Clock | None = None) -> None:
-        self.pilot, self.ledger, self.clock = pilot, ledger, clock or SystemClock()
+                 clock: Clock | None = None, models_folder: Path = Path()) -> None:
+        self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
         self.line = Line(pilot, models)
         self._snapshot = state_folder / "features.npz" if state_folder is not None else None
         self.recovered = self.recover()
 
     @classmethod
-    def open(cls, pilot: Pilot, base: Path, clock: Clock | None = None, snapshots: bool = True) -> Engine:
-        """The engine over a pilot's rooms, with its champion and the previous one, recovered to where it stopped.
+    def open(cls, pilot: Pilot, base: Path, clock: Clock | None = None, snapshots: bool = True,
+             models: Path | None = None) -> Engine:
+        """The engine over a pilot's rooms, with its champion and the previous one, recovered to where it stopped; shards
+        share ``models``.
 
         Raises `ModelError` when no model was trained, `LedgerError` when the ledger cannot be opened.
         """
         rooms = Rooms.of(pilot, base)
-        return cls(pilot, rooms.open_ledger(), load_models(pilot, rooms.models), rooms.state if snapshots else None,
-                   clock)
+        folder = models or rooms.models
+        return cls(pilot, rooms.open_ledger(), load_models(pilot, folder), rooms.state if snapshots else None, clock, folder)
+
+    def adopt(self, line: Line, state: FeatureState | None) -> None:
+        """Go on with another line, and with its feature state where its features are others. No batch may be under way."""
+        before, self.pilot, self.line = self.admission, line.pilot, line
+        self.admission = Admission(line, self.ledger)
+        self.admission.watermark, self.admission.next_seq = before.watermark, before.next_seq
+        self.state = self.state if state is None else state
 
     # -- whole line ---------------------------------------------------------------------------------------------
     def decide(self, raws: Sequence[Raw], source: str = "call") -> list[Result]:

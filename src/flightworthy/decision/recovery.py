@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,11 @@ class Stretch:
     truths: list[tuple[OutcomeRecord, Entry]] = field(default_factory=list)
 
 
-def stretches(line: Line, ledger: Ledger, first: int = 1) -> Iterator[Stretch]:
-    """The ledger from an entry on, in stretches of bounded size."""
+def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = None) -> Iterator[Stretch]:
+    """The ledger from an entry on (as far as an entry), in stretches of bounded size."""
     entries = ledger.scan(first, (DECISION, OUTCOME, HISTORY))
+    if until is not None:
+        entries = takewhile(lambda entry: entry.seq <= until, entries)
     while chunk := list(islice(entries, CHUNK)):
         out = Stretch()
         here: dict[int, Any] = {}
@@ -63,10 +65,11 @@ def features_of(line: Line, state: FeatureState, stretch: Stretch) -> Any:
     return frame if all(stretch.decided) else frame[np.array(stretch.decided)]
 
 
-def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: int) -> tuple[int, int]:
-    """Apply all entries from ``first``; their number, and the newest event time among them."""
+def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: int,
+                        until: int | None = None) -> tuple[int, int]:
+    """Apply all entries from ``first`` (as far as ``until``); their number, and the newest event time among them."""
     count, watermark = 0, -(2**62)
-    for stretch in stretches(line, ledger, first):
+    for stretch in stretches(line, ledger, first, until):
         features_of(line, state, stretch)
         count += len(stretch.kinds)
         told = [event for event, kind in zip(stretch.events, stretch.kinds, strict=True) if kind == 0]

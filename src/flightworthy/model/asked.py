@@ -8,7 +8,7 @@ import numpy as np
 
 from flightworthy.ground import registry
 from flightworthy.model.artifact import Artifact
-from flightworthy.model.runtime import INPROCESS, Floats
+from flightworthy.model.runtime import INPROCESS, Floats, Predictor
 
 
 class LoadedModel:
@@ -20,7 +20,7 @@ class LoadedModel:
         self.recipe_digest = str(content["recipe_digest"])
         self.inputs = tuple(content["inputs"])
         self.references = np.array([np.nan if v is None else v for v in content["references"]], np.float64)
-        self._predictor = registry.find("runtimes", runtime)(runtime, content=content, folder=folder)
+        self._predictor: Predictor = registry.find("runtimes", runtime)(runtime, content=content, folder=folder)
         bands = content["bands"]
         self._edges = np.array([b["from"] for b in bands[1:]], np.float64)
         self._low = np.array([b["low"] for b in bands], np.float64)

@@ -9,6 +9,6 @@ from typing import Any
 from flightworthy.model.runtime import Predictor, opened
 
 
-def open_runtime(url: str, content: Mapping[str, Any], folder: Path) -> Predictor:  # noqa: ARG001 - the URL says all
+def open_runtime(url: str, content: Mapping[str, Any], folder: Path) -> Predictor:
     """The predictor of an artefact's content. Raises `ModelError`."""
     return opened(content, folder)

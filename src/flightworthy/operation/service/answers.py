@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from flightworthy.governance.ledger import DECISION, HISTORY
 from flightworthy.governance.reasons import Reason
@@ -18,10 +17,11 @@ _STATUS = {"id_conflict": 409, "in_history": 409, "no_decision": 409, "too_large
 
 
 class Answer(msgspec.Struct, gc=False):
-    """A decision as its caller sees it. ``decision`` is its number in the ledger, where all the rest is."""
+    """A decision as its caller sees it. ``decision`` is its number in the ledger, where all the rest is (None while the ledger
+    is down and it waits beside it); ``durable``: whether it was on disk before it was told."""
 
     id: str
-    decision: int
+    decision: int | None
     action: str
     quantity: float | None
     outputs: dict[str, float | None]
@@ -31,6 +31,7 @@ class Answer(msgspec.Struct, gc=False):
     model: str | None
     pilot: str
     decided: str
+    durable: bool = True
 
 
 class Noted(msgspec.Struct, gc=False):
@@ -60,16 +61,22 @@ def problem(status: int, kind: str, title: str, detail: str = "", field: str = "
     return Problem(URN + kind, title, status, detail, field, next_step, retry)
 
 
-def answer(result: Any, outputs: tuple[str, ...]) -> Any:
+def rejected(rejection: Rejection) -> Problem:
+    """The problem of a record that went to quarantine."""
+    status = _STATUS.get(rejection.reason, 422)
+    return problem(status, rejection.reason, "the record was not accepted; it is in quarantine", rejection.message,
+                   rejection.field, "mend the record and send it again")
+
+
+def answer(result: Any, outputs: tuple[str, ...], durable: bool = True) -> Answer | Noted | Problem:
     """The answer to one record."""
     if isinstance(result, Rejection):
-        status = _STATUS.get(result.reason, 422)
-        return problem(status, result.reason, "the record was not accepted; it is in quarantine", result.message,
-                       result.field, "mend the record and send it again")
+        return rejected(result)
     if result.kind == DECISION:
-        values = {name: None if np.isnan(value) else value for name, value in zip(outputs, result.outputs, strict=True)}
+        values = {name: value if value == value else None  # NaN: the model gave nothing
+                  for name, value in zip(outputs, result.outputs, strict=True)}
         return Answer(result.id, result.seq, result.action, result.quantity, values, result.reasons, result.by, result.path,
-                      None if result.model is None else result.model.hex(), result.pilot.hex(), iso(result.decided))
+                      None if result.model is None else result.model.hex(), result.pilot.hex(), iso(result.decided), durable)
     if result.kind == HISTORY:
         return Noted(result.id, result.seq, result.seq)
     return Noted(result.id, result.seq, result.decision)

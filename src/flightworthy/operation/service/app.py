@@ -1,44 +1,43 @@
-"""The service as an ASGI application: routes, limits, who may call what, and problems as RFC 9457 says.
+"""The routes of the service: who may call what, and what becomes of it.
 
-Raw ASGI, because a framework costs more than a decision does.
+Decisions and outcomes are handled without a task of their own: a request is taken to the desk and answered when its bytes
+come back. Everything else is rare and runs as a coroutine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import msgspec
 
-from flightworthy.decision.engine import Engine
-from flightworthy.decision.work import EVENT, OUTCOME
-from flightworthy.ground.clock import SystemClock, iso
-from flightworthy.ground.errors import FlightworthyError, LedgerError
+from flightworthy.ground.clock import Clock
+from flightworthy.ground.errors import FlightworthyError
 from flightworthy.operation.service import keys as roles
-from flightworthy.operation.service.answers import Problem, answer, encode, problem
-from flightworthy.operation.service.batcher import Batcher, BusyError
-from flightworthy.operation.service.keys import Key, Keys
+from flightworthy.operation.service import wire
+from flightworthy.operation.service.answers import Problem, encode, problem
+from flightworthy.operation.service.callers import Caller, Callers, Rates
+from flightworthy.operation.service.desk import Desk
+from flightworthy.operation.service.errands import Renew, Turn
+from flightworthy.operation.service.http import JSON, PROBLEM, TEXT, Request
+from flightworthy.operation.service.inference import Inference
+from flightworthy.operation.service.links import BusyError
+from flightworthy.operation.service.logs import trace
 from flightworthy.operation.service.metrics import Metrics
 from flightworthy.operation.service.openapi import document
+from flightworthy.operation.service.tracing import Tracing
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-_JSON, _PROBLEM, _TEXT = b"application/json", b"application/problem+json", b"text/plain; version=0.0.4; charset=utf-8"
 _log = logging.getLogger("flightworthy.service")
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-@dataclass(frozen=True)
-class Limits:
-    """``body`` bytes of a request, ``records`` in it, ``deadline`` seconds until it is answered."""
-
-    body: int = 1 << 20
-    records: int = 1000
-    deadline: float = 5.0
+_OWNER = Caller("loopback", frozenset(roles.ROLES))
+_CONTROL = 30.0  # seconds for what an operator asks
+MOST = 1000  # records of a request
 
 
 class Switch(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,207 +47,230 @@ class Switch(msgspec.Struct, forbid_unknown_fields=True):
     why: str
 
 
+class Wish(msgspec.Struct, forbid_unknown_fields=True):
+    """A request to reload."""
+
+    why: str
+
+
 @dataclass(frozen=True)
 class Reply:
-    """A response: status, bytes, their kind."""
+    """A response: status, bytes, their kind, further header lines."""
 
     status: int
     body: bytes
-    kind: bytes = _JSON
-    retry: bool = False
-
-
-Handler = Callable[[bytes, Key | None], Awaitable[Reply]]
+    kind: bytes = JSON
+    more: bytes = b""
 
 
 class RefusedError(Exception):
-    """Ends a request with a problem."""
+    """Ends a request with a problem; ``more``: header lines."""
 
-    def __init__(self, said: Problem) -> None:
+    def __init__(self, said: Problem, more: bytes = b"") -> None:
         super().__init__(said.title)
-        self.said = said
+        self.said, self.more = said, more
+
+
+Handler = Callable[[Request, Caller], Awaitable[Reply]]
 
 
 class App:
-    """One pilot behind HTTP. ``keys`` None: whoever reaches it may call everything (loopback only)."""
+    """One pilot behind HTTP. ``callers`` None: whoever reaches it may call everything (loopback only)."""
 
-    def __init__(self, engine: Engine, batcher: Batcher, metrics: Metrics, keys: Keys | None, limits: Limits) -> None:
-        self.engine, self.batcher, self.metrics, self.keys, self.limits = engine, batcher, metrics, keys, limits
-        self.pilot, self.clock = engine.pilot, SystemClock()
-        self.openapi = encode(document(self.pilot))
-        self._sample = engine.line.chain.models["champion"].references[None, :]
-        self._expected = self._ask_sample()
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __init__(self, desk: Desk, metrics: Metrics, callers: Callers | None, clock: Clock, reloaded: Callable[[], None]) -> None:
+        self.desk, self.metrics, self.callers, self.clock, self._reloaded = desk, metrics, callers, clock, reloaded
+        self.tracing = Tracing.configured()
+        self._turning = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.use()
+
+    def use(self) -> None:
+        """Take over what the manifest says; again after a reload."""
+        pilot, rate = self.desk.pilot, self.desk.service.rate
+        self.openapi, self.inference = encode(document(pilot)), Inference(self.desk)
+        self._rates = Rates(rate, max(rate, MOST)) if rate else None
+        self.records = {"/v1/decisions": (roles.DECIDE, wire.EVENT), "/v1/outcomes": (roles.OBSERVE, wire.OUTCOME)}
         self.routes: dict[tuple[str, str], tuple[str | None, Handler]] = {
-            ("POST", "/v1/decisions"): (roles.DECIDE, self.decide), ("POST", "/v1/outcomes"): (roles.OBSERVE, self.observe),
             ("GET", "/v1/kill-switch"): (roles.OPERATE, self.switch), ("PUT", "/v1/kill-switch"): (roles.OPERATE, self.turn),
+            ("POST", "/v1/reload"): (roles.OPERATE, self.reload), ("GET", "/v1/shards"): (roles.OPERATE, self.shards),
             ("GET", "/metrics"): (roles.OPERATE, self.count), ("GET", "/health/live"): (None, self.live),
-            ("GET", "/health/ready"): (None, self.ready), ("GET", "/openapi.json"): (None, self.describe)}
-        self._paths = {path for _, path in self.routes}
+            ("GET", "/health/ready"): (None, self.ready), ("GET", "/openapi.json"): (None, self.describe),
+            **self.inference.routes(self)}
+        self.paths = {path for _, path in self.routes} | set(self.records)
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            return
-        started = perf_counter()
-        path: str = scope["path"]
+    # -- every request --------------------------------------------------------------------------------------------
+    def handle(self, request: Request) -> None:
+        """Called by the listener."""
         try:
-            reply = await self._reply(scope, receive)
+            found = self.records.get(request.path)
+            if found is not None and request.method == "POST":
+                self._decide(request, self._who(request, found[0]), found[1])
+                return
+            role, handler = self._route(request)
+            caller = _OWNER if role is None else self._who(request, role)
         except RefusedError as refused:
-            reply = _said(refused.said)
+            self._refuse(request, refused)
+            return
         except Exception:  # noqa: BLE001 - a mistake of ours: the caller gets an answer, the log the trace
-            _log.exception("a request failed unexpectedly: %s %s", scope["method"], path[:200])
-            reply = _said(problem(500, "internal", "the service made a mistake; it is in its log", retry=True,
-                                  next_step="send the same event again: an id is decided once"))
-        route = path if path in self._paths else "other"
-        self.metrics.request_done(route, reply.status, perf_counter() - started)
-        headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body))]
-        if reply.retry:
-            headers.append((b"retry-after", b"1"))
-        if reply.status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+            self._mistake(request)
+            return
+        task = asyncio.get_running_loop().create_task(self._run(request, caller, handler))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _reply(self, scope: dict[str, Any], receive: Receive) -> Reply:
-        found = self.routes.get((scope["method"], scope["path"]))
-        if found is None:
-            if scope["path"] in self._paths:
-                raise RefusedError(problem(405, "method", "this path is not asked that way", scope["method"]))
-            raise RefusedError(problem(404, "path", "there is nothing here", scope["path"][:200], next_step="see /openapi.json"))
-        role, handler = found
-        key = self._who(scope, role) if role is not None else None
-        return await handler(await self._body(receive), key)
+    async def _run(self, request: Request, caller: Caller, handler: Handler) -> None:
+        trace.set(self.tracing.id_of(request.headers))
+        try:
+            self._answer(request, await handler(request, caller))
+        except RefusedError as refused:
+            self._refuse(request, refused)
+        except Exception:  # noqa: BLE001 - as above
+            self._mistake(request)
 
-    def _who(self, scope: dict[str, Any], role: str) -> Key | None:
-        if self.keys is None:
-            return None
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        scheme, _, text = given.decode("latin-1").partition(" ")
-        key = self.keys.who(text.strip(), self.clock.now()) if scheme.lower() == "bearer" else None
-        if key is None:
-            raise RefusedError(problem(401, "key", "a valid key is needed", next_step="send Authorization: Bearer fw_…"))
-        if role not in key.roles:
-            raise RefusedError(problem(403, "role", f"this key may not do that; it needs the role '{role}'"))
-        return key
+    def _answer(self, request: Request, reply: Reply) -> None:
+        route = request.path if request.path in self.paths else "other"
+        took = time.monotonic_ns() - request.started
+        self.metrics.request_done(route, reply.status, took / 1e9)
+        self.tracing.done(request, route, reply.status, took)
+        request.connection.respond(reply.status, reply.body, reply.kind, reply.more)
 
-    async def _body(self, receive: Receive) -> bytes:
-        body: bytes = b""
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise RefusedError(problem(400, "disconnect", "the request was not sent to its end"))
-            body += message.get("body", b"")
-            if len(body) > self.limits.body:
-                raise RefusedError(problem(413, "too_large", f"a request has at most {self.limits.body} bytes"))
-            if not message.get("more_body", False):
-                return body
+    def _refuse(self, request: Request, refused: RefusedError) -> None:
+        more = refused.more or (b"retry-after: 1\r\n" if refused.said.retry else b"")
+        if refused.said.status == 401:
+            more += b"www-authenticate: Bearer\r\n"
+        self._answer(request, Reply(refused.said.status, encode(refused.said), PROBLEM, more))
 
-    # -- routes -------------------------------------------------------------------------------------------------
-    async def decide(self, body: bytes, _: Key | None) -> Reply:
-        """One event, or an array of them."""
-        return await self._process(body, EVENT)
+    def _mistake(self, request: Request) -> None:
+        _log.exception("a request failed unexpectedly: %s %s", request.method[:10], request.path[:200])
+        self._refuse(request, RefusedError(problem(500, "internal", "the service made a mistake; it is in its log", retry=True,
+                                                   next_step="send the same event again: an id is decided once")))
 
-    async def observe(self, body: bytes, _: Key | None) -> Reply:
-        """One outcome, or an array of them."""
-        return await self._process(body, OUTCOME)
+    def _route(self, request: Request) -> tuple[str | None, Handler]:
+        found = self.routes.get(("GET" if request.method == "HEAD" else request.method, request.path))
+        if found is not None:
+            return found
+        if request.path in self.paths:
+            allowed = sorted({m for m, path in self.routes if path == request.path} | ({"POST"} & {
+                "POST" if request.path in self.records else ""}))
+            raise RefusedError(problem(405, "method", "this path is not asked that way", request.method),
+                               f"allow: {', '.join(allowed)}\r\n".encode())
+        raise RefusedError(problem(404, "path", "there is nothing here", request.path[:200], next_step="see /openapi.json"))
 
-    async def _process(self, body: bytes, kind: int) -> Reply:
-        text = body.strip()
+    def _who(self, request: Request, role: str) -> Caller:
+        if self.callers is None:
+            return _OWNER
+        caller = self.callers.who(request.headers.get(b"authorization", b""))
+        if caller is None:
+            raise RefusedError(problem(401, "key", "a valid key or token is needed",
+                                       next_step="send Authorization: Bearer fw_… or a token of the identity provider"))
+        if role not in caller.roles:
+            raise RefusedError(problem(403, "role", f"this caller may not do that; it needs the role '{role}'"))
+        return caller
+
+    def limit(self, caller: Caller, records: int) -> None:
+        """Refuse a caller who sends too much."""
+        wait = 0.0 if self._rates is None else self._rates.allow(caller.name, records, time.monotonic())
+        if wait > 0:
+            after = 3600 if math.isinf(wait) else math.ceil(wait)
+            raise RefusedError(problem(429, "rate", f"more than {self.desk.service.rate} records a second", retry=True,
+                                       next_step=f"wait {after} s"), b"retry-after: %d\r\n" % after)
+
+    # -- decisions and outcomes -------------------------------------------------------------------------------------
+    def _decide(self, request: Request, caller: Caller, kind: int) -> None:
+        text = request.body.strip()
         many = text.startswith(b"[")
         raws = self._split(text) if many else [text]
+        self.limit(caller, len(raws))
         if not raws:
-            return Reply(200, b"[]")
+            self._answer(request, Reply(200, b"[]"))
+            return
+
+        def done(status: int, body: bytes) -> None:
+            if status < 400:
+                self._answer(request, Reply(status, body))
+            else:
+                self._answer(request, Reply(status, body, PROBLEM, b"retry-after: 1\r\n" if status == 503 else b""))
+
         try:
-            results = await self._durable(raws, kind)
+            self.desk.take(kind, raws, many, done)
         except BusyError as error:
             raise RefusedError(problem(503, "busy", error.what, next_step=error.next_step, retry=True)) from None
-        except TimeoutError:
-            raise RefusedError(problem(503, "deadline", f"not durable within {self.limits.deadline} s",
-                                       next_step="send the same event again: an id is decided once", retry=True)) from None
-        except LedgerError as error:
-            raise RefusedError(problem(503, "ledger", "the decision could not be made durable", error.what,
-                                       next_step="send the same event again", retry=True)) from None
-        made = [answer(result, self.pilot.outputs) for result in results]
-        if many:
-            return Reply(200, encode(made))
-        return _said(made[0]) if isinstance(made[0], Problem) else Reply(200, encode(made[0]))
-
-    async def _durable(self, raws: list[bytes], kind: int) -> list[Any]:
-        """The results. Raises what the engine raised, `BusyError`, or `TimeoutError`."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop = loop
-            self.batcher.hand_over = loop.call_soon_threadsafe
-        done: asyncio.Future[list[Any]] = loop.create_future()
-        timer = loop.call_later(self.limits.deadline, _expire, done)
-        try:
-            found: list[Any] = await self.batcher.submit(raws, kind, done)
-        finally:
-            timer.cancel()
-        return found
 
     def _split(self, body: bytes) -> list[bytes]:
         try:
             raws = [bytes(raw) for raw in _RAWS.decode(body)]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RefusedError(problem(400, "malformed", "the body is not a JSON array", str(error))) from None
-        if len(raws) > self.limits.records:
-            raise RefusedError(problem(413, "too_many", f"a request has at most {self.limits.records} records"))
+        if len(raws) > MOST:
+            raise RefusedError(problem(413, "too_many", f"a request has at most {MOST} records"))
         return raws
 
-    async def switch(self, _: bytes, __: Key | None) -> Reply:
+    # -- everything else ----------------------------------------------------------------------------------------------
+    async def switch(self, _: Request, __: Caller) -> Reply:
         """Whether the kill switch is on."""
-        return Reply(200, encode({"on": self.engine.killed}))
+        return Reply(200, encode({"on": any(link.state is not None and link.state.killed for link in self.desk.links)}))
 
-    async def turn(self, body: bytes, key: Key | None) -> Reply:
-        """Turn the kill switch; durable, with who and why, before it is answered."""
-        try:
-            asked = msgspec.json.decode(body, type=Switch)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise RefusedError(problem(400, "malformed", 'expected {"on": true or false, "why": "…"}', str(error))) from None
-        who = "loopback" if key is None else f"key {key.id}"
-        try:
-            act = await asyncio.wrap_future(self.batcher.run(lambda engine: engine.kill(asked.on, who, asked.why[:500])))
-        except FlightworthyError as error:
-            raise RefusedError(problem(503, "ledger", "the switch could not be turned", str(error), retry=True)) from None
-        self.metrics.killed.set(asked.on)
-        return Reply(200, encode({"on": asked.on, "entry": act.seq, "who": who, "at": iso(act.arrived)}))
+    async def turn(self, request: Request, caller: Caller) -> Reply:
+        """Turn the kill switch on every shard; durable, with who and why, before it is answered."""
+        asked = _read(request.body, Switch, '{"on": true or false, "why": "…"}')
+        said = await self._every(wire.KILL, encode(Turn(asked.on, caller.name, asked.why[:500])), "the switch could not be turned")
+        for link in self.desk.links:
+            if link.state is not None:
+                link.state.killed = asked.on
+        return Reply(200, said)
 
-    async def count(self, _: bytes, __: Key | None) -> Reply:
+    async def reload(self, request: Request, caller: Caller) -> Reply:
+        """Read manifest and models again. What does not hold is refused, and the old version keeps deciding."""
+        asked = _read(request.body, Wish, '{"why": "…"}')
+        said = await self._every(wire.RELOAD, encode(Renew(caller.name, asked.why[:500])), "the new version was refused", 409)
+        self._reloaded()
+        return Reply(200, said)
+
+    async def _every(self, kind: int, content: bytes, trouble: str, status: int = 503) -> bytes:
+        """Ask every shard; the answer of the first."""
+        async with self._turning:
+            told = await asyncio.gather(*(link.call(kind, content, _CONTROL) for link in self.desk.links))
+        for code, body in told:
+            if code != 200:
+                raise RefusedError(problem(status, "operation", trouble, body.decode(errors="replace"), retry=status == 503))
+        return told[0][1]
+
+    async def shards(self, _: Request, __: Caller) -> Reply:
+        """How each shard is."""
+        return Reply(200, encode([{"state": link.state, "waiting": link.waiting, "restarts": link.restarts, "open": link.open}
+                                  for link in self.desk.links]))
+
+    async def count(self, _: Request, __: Caller) -> Reply:
         """Metrics."""
-        self.metrics.waiting.set(self.batcher.waiting)
-        self.metrics.killed.set(self.engine.killed)
-        return Reply(200, self.metrics.text(), _TEXT)
+        return Reply(200, self.metrics.text(), TEXT)
 
-    async def live(self, _: bytes, __: Key | None) -> Reply:
+    async def live(self, _: Request, __: Caller) -> Reply:
         """Whether the process is worth keeping."""
         return Reply(200, b'{"live":true}')
 
-    async def ready(self, _: bytes, __: Key | None) -> Reply:
-        """Whether it would decide correctly now: the engine takes requests, the ledger answered last, and the champion
-        gives the bits it gave at the start."""
-        if not self.batcher.alive:
+    async def ready(self, request: Request, _: Caller) -> Reply:
+        """Whether it would decide correctly now: every shard makes something durable, and its champion gives the bits it gave at
+        the start."""
+        if request.connection.draining:
             raise RefusedError(problem(503, "not_ready", "the service is going down", retry=True))
-        if self.batcher.failed is not None:
-            raise RefusedError(problem(503, "not_ready", "the last batch failed", str(self.batcher.failed), retry=True))
-        if self._ask_sample() != self._expected:
-            raise RefusedError(problem(503, "not_ready", "the champion no longer gives the same bits"))
-        return Reply(200, encode({"ready": True, "kill_switch": self.engine.killed}))
+        well = await asyncio.gather(*(link.probe(1.0) for link in self.desk.links))
+        states = [link.state for link in self.desk.links]
+        if not all(well) or any(state is None or not state.ready for state in states):
+            raise RefusedError(problem(503, "not_ready", "a shard would not decide correctly now", encode(states).decode(), retry=True))
+        return Reply(200, encode({"ready": True, "kill_switch": any(s is not None and s.killed for s in states),
+                                  "degraded": any(s is not None and s.degraded for s in states)}))
 
-    async def describe(self, _: bytes, __: Key | None) -> Reply:
+    async def describe(self, _: Request, __: Caller) -> Reply:
         """OpenAPI 3.1."""
         return Reply(200, self.openapi)
 
-    def _ask_sample(self) -> bytes:
-        answer: bytes = self.engine.line.chain.models["champion"].predict(self._sample).tobytes()
-        return answer
+
+def _read(body: bytes, kind: Any, expected: str) -> Any:
+    try:
+        json.loads(body)  # refuses what a lenient reader may take differently
+        return msgspec.json.decode(body, type=kind)
+    except (ValueError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(problem(400, "malformed", f"expected {expected}", str(error))) from None
 
 
-def _expire(done: asyncio.Future[Any]) -> None:
-    if not done.done():
-        done.set_exception(TimeoutError())
-
-
-def _said(said: Problem) -> Reply:
-    return Reply(said.status, encode(said), _PROBLEM, said.retry)
+__all__ = ["App", "FlightworthyError", "RefusedError", "Reply"]

@@ -1,57 +1,175 @@
-"""Run a pilot's service: open the engine, listen, and on SIGTERM answer what is under way before leaving."""
+"""Run a pilot's service: start its shards, listen, and on SIGTERM answer what is under way before leaving."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
 import signal
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flightworthy.decision.engine import Engine
-from flightworthy.decision.work import Arrivals
+from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import AdapterError, DataError
+from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
-from flightworthy.operation.service.app import App, Limits
-from flightworthy.operation.service.batcher import Batcher
+from flightworthy.operation.service.app import App
+from flightworthy.operation.service.callers import Callers
+from flightworthy.operation.service.desk import Desk
+from flightworthy.operation.service.errands import Renew
+from flightworthy.operation.service.http import Limits, Listener
 from flightworthy.operation.service.keys import Keys
+from flightworthy.operation.service.links import Home, Link
+from flightworthy.operation.service.logs import to_stderr
 from flightworthy.operation.service.metrics import Metrics
+from flightworthy.operation.service.spill import Spill
+from flightworthy.operation.service.tokens import Issuer, Tokens
+
+_log = logging.getLogger("flightworthy.service")
+_PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
 class Listen:
-    """Where, and with what certificate (PEM files)."""
+    """Where, with what certificate (PEM files), for how many seconds to go on answering after SIGTERM, and with how many shards."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     certificate: Path | None = None
     private_key: Path | None = None
+    notice: float = 2.0
+    shards: int = 1
+    limits: Limits = field(default_factory=Limits)
 
 
-def serve(pilot: Pilot, base: Path, listen: Listen, limits: Limits) -> None:
-    """Serve until a signal ends it; then everything under way is answered and the feature state saved.
+def serve(folder: Path, base: Path, listen: Listen) -> None:
+    """Serve the pilot in a folder until a signal ends it; then everything under way is answered and the feature state saved.
 
-    Raises `DataError` when it would be open to others without keys, `ModelError` or `LedgerError` when the engine cannot
-    open.
+    Raises `DataError` when it would be open to others without keys or cannot be sharded, `AdapterError` when an extra is
+    missing, and what the shards say when they cannot start.
     """
-    keys = Keys(base / "keys.json")
-    guarded = bool(keys.all())
-    if not guarded and not loopback(listen.host):
-        raise DataError("nobody but this machine may call without a key", where=listen.host,
-                        next_step="run: flightworthy key new, or listen on 127.0.0.1")
-    metrics = Metrics()
-    engine = Engine.open(pilot, base)
-    engine.process(Arrivals([], engine.clock.now()))  # loads all compiled code before the first request does
-    batcher = Batcher(engine, watch=metrics.batch_done)
+    pilot = load(folder)
+    _sharded(pilot, listen.shards)
+    callers = _callers(pilot, base, listen.host)
+    to_stderr()
     try:
-        server = _server(App(engine, batcher, metrics, keys if guarded else None, limits), listen)
+        import uvloop
+    except ImportError as error:
+        raise AdapterError("'uvloop' is not installed", next_step="run: pip install 'flightworthy[service]'") from error
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Service(folder, pilot, base, listen, callers).run())
+
+
+class Service:
+    """The front: one process that listens, in front of its shards."""
+
+    def __init__(self, folder: Path, pilot: Pilot, base: Path, listen: Listen, callers: Callers | None) -> None:
+        self.folder, self.pilot, self.base, self.listen, self.callers = folder, pilot, base, listen, callers
+        self.metrics, self.clock = Metrics(), SystemClock()
+        self._jobs: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        self.base.mkdir(parents=True, exist_ok=True)
+        links = [Link(home, self.pilot.manifest.service.queue, self.metrics.batch_done) for home in self._homes()]
+        spill = Spill(self.base / "spill.ndjson")
+        try:
+            await asyncio.gather(*(link.start() for link in links))
+            desk = self.metrics.desk = Desk(self.pilot, links, spill, self.clock)
+            app = App(desk, self.metrics, self.callers, self.clock, self._reloaded)
+            self._app = app
+            listener = Listener(app.handle, self.listen.limits)
+            self.metrics.broken = lambda: listener.broken
+            await self._until_signal(listener, desk)
+        finally:
+            for job in self._jobs:
+                job.cancel()
+            await asyncio.gather(*(link.leave() for link in links))
+            spill.close()
+
+    async def _until_signal(self, listener: Listener, desk: Desk) -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # The server hears these itself, drains, and raises them again for whoever ran it: we have work left to do.
-            signal.signal(number, lambda *_: None)
-        server.run()
-    finally:
-        batcher.close()
-        engine.close()
+            loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hup)
+        server = await loop.create_server(listener, self.listen.host, self.listen.port, ssl=self._tls(), backlog=4096,
+                                          reuse_address=True)
+        self._jobs += [loop.create_task(listener.sweep()), loop.create_task(desk.take_in())]
+        _log.info("%s listens on %s:%d with %d shards", self.pilot.name, self.listen.host,
+                  server.sockets[0].getsockname()[1], len(desk.links))
+        await ended.wait()
+        _log.info("leaving: answering for %.1f s more", self.listen.notice)
+        listener.draining = True
+        await listener.drain(self.listen.notice, 0.0)
+        server.close()
+        await listener.drain(0.0, _PATIENCE)
+
+    def _homes(self) -> list[Home]:
+        models = self.base / self.pilot.manifest.adapters.models.removeprefix("file:///")
+        n = self.listen.shards
+        bases = [self.base] if n == 1 else [self.base / f"shard-{i + 1}-of-{n}" for i in range(n)]
+        return [Home(self.folder, base, models) for base in bases]
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self.listen.certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.listen.certificate, self.listen.private_key)
+        except (OSError, ssl.SSLError) as error:
+            raise DataError(f"the certificate cannot be used: {error}", where=str(self.listen.certificate)) from error
+        return context
+
+    def _reloaded(self) -> None:
+        """Every shard decides by the new version: the front follows."""
+        self.pilot = load(self.folder)
+        self._app.desk.use(self.pilot)
+        self._app.use()
+
+    def _hup(self) -> None:
+        job = asyncio.get_running_loop().create_task(self._reload_by_signal())
+        self._jobs.append(job)
+
+    async def _reload_by_signal(self) -> None:
+        from flightworthy.operation.service import wire
+        from flightworthy.operation.service.answers import encode
+
+        for link in self._app.desk.links:
+            status, body = await link.call(wire.RELOAD, encode(Renew("SIGHUP", "signal")), _PATIENCE)
+            if status != 200:
+                _log.error("the new version was refused: %s", body.decode(errors="replace"))
+                return
+        self._reloaded()
+
+
+def _callers(pilot: Pilot, base: Path, host: str) -> Callers | None:
+    """Who may call; None: everybody who reaches this machine's own address."""
+    keys, oidc = Keys(base / "keys.json"), pilot.manifest.service.oidc
+    tokens = None
+    if oidc is not None:
+        tokens = Tokens(Issuer(oidc.issuer, oidc.audience, oidc.jwks, tuple(oidc.algorithms), oidc.roles_claim, oidc.roles))
+        tokens.start()
+    if keys.all() or tokens is not None:
+        return Callers(keys, tokens)
+    if not loopback(host):
+        raise DataError("nobody but this machine may call without a key", where=host,
+                        next_step="run: flightworthy key new, name an identity provider in service.oidc, or listen on 127.0.0.1")
+    return None
+
+
+def _sharded(pilot: Pilot, shards: int) -> None:
+    """Events are split by one entity: every group of features must be that entity's."""
+    entities = pilot.manifest.events.entities
+    others = sorted({entity for entity in pilot.manifest.features.groups if entities.get(entity, pilot.assigned_by) != pilot.assigned_by})
+    if shards > 1 and others:
+        raise DataError(f"events are split by '{pilot.assigned_by}', but these groups of features see events of all shards",
+                        where="features.groups", found=", ".join(others), next_step="use one shard, or one entity for all groups")
+    if pilot.manifest.service.ledger_down == "spill" and not any(not isinstance(step, str) for step in pilot.fallback):
+        raise DataError("to decide beside the ledger a pilot needs a safe default", where="policy.fallback",
+                        next_step="end the fallback with {then: ACTION}, or set service.ledger_down: refuse")
 
 
 def loopback(host: str) -> bool:
@@ -62,12 +180,4 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _server(app: App, listen: Listen) -> Any:
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise AdapterError("'uvicorn' is not installed", next_step="run: pip install 'flightworthy[service]'") from error
-    return uvicorn.Server(uvicorn.Config(
-        app, host=listen.host, port=listen.port, http="httptools", ws="none", lifespan="off", interface="asgi3",
-        log_level="warning", access_log=False, server_header=False, date_header=False, proxy_headers=False, backlog=4096,
-        timeout_graceful_shutdown=30, ssl_certfile=listen.certificate, ssl_keyfile=listen.private_key))
+__all__: list[Any] = ["Listen", "Service", "loopback", "serve"]

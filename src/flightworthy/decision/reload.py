@@ -1,0 +1,71 @@
+"""A new version of manifest or models under a running engine: made ready beside it, then put in its place between two
+batches. What cannot be made ready is refused, and the old version keeps deciding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from flightworthy.decision.engine import Engine, load_models
+from flightworthy.decision.line import FeatureRows, Line
+from flightworthy.decision.recovery import advance_from_ledger
+from flightworthy.governance.ledger import DECISION
+from flightworthy.ground.errors import ManifestError, ModelError
+from flightworthy.integration.features.state import FeatureState
+from flightworthy.manifest.load import load
+
+TRIED = 32
+
+
+@dataclass
+class Renewed:
+    """A line that is ready, and the feature state it needs where its features are others; ``seen``: the last ledger entry
+    in that state."""
+
+    line: Line
+    state: FeatureState | None
+    seen: int
+
+    def swap(self, engine: Engine) -> None:
+        """Put it in place; no batch may be under way. Raises `LedgerError` when newer entries do not fit it; then nothing
+        has changed."""
+        if self.state is not None:
+            advance_from_ledger(self.line, self.state, engine.ledger, self.seen + 1)
+        engine.adopt(self.line, self.state)
+
+
+def renew(engine: Engine, folder: Path) -> Renewed:
+    """Read the pilot's folder and its models again, and try the result. Raises `ManifestError`, `ModelError` or `LedgerError`."""
+    pilot = load(folder)
+    if (pilot.name, pilot.manifest.adapters.ledger) != (engine.pilot.name, engine.pilot.manifest.adapters.ledger):
+        raise ManifestError("a reload cannot move to another pilot or another ledger", where=str(folder),
+                            found=f"{pilot.name}, {pilot.manifest.adapters.ledger}", next_step="start a service of its own")
+    line = Line(pilot, load_models(pilot, engine.models_folder))
+    line.guards = engine.line.guards
+    line.use(line.chain.models)
+    _try(engine, line)
+    if pilot.recipe_digest == engine.pilot.recipe_digest:
+        return Renewed(line, None, 0)
+    state, seen = line.state(), engine.ledger.last()
+    advance_from_ledger(line, state, engine.ledger, 1, seen)
+    return Renewed(line, state, seen)
+
+
+def _try(engine: Engine, line: Line) -> None:
+    """Features and model of the new version on events that were decided lately, or on a typical row before there are any."""
+    first = max(1, engine.ledger.last() - TRIED)
+    entries = list(islice(engine.ledger.scan(first, (DECISION,)), TRIED))
+    events = [line.records.read(entry).event for entry in entries]
+    champion = line.chain.models["champion"]
+    x = champion.references[None, :]
+    if events:
+        n = len(events)
+        rows = FeatureRows(np.zeros(n, np.int64), events, np.arange(n), np.full(n, line.no_label))
+        x = line.inputs(line.features(line.state(), rows))
+    answer = champion.predict(x)
+    if answer.shape != (len(x), len(line.pilot.outputs)) or not np.isfinite(answer).all():
+        raise ModelError("the new champion gives answers that are not finite", where=champion.digest[:12],
+                         found=answer.tolist()[:3], next_step="train again, or roll the model back")

@@ -1,0 +1,180 @@
+"""What a shard does between two batches: answer pings, turn the kill switch, reload, take in what was spilled, leave."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flightworthy.decision.fallback import SPILLED
+from flightworthy.decision.reload import Renewed, renew
+from flightworthy.decision.work import Arrivals, Spilled
+from flightworthy.governance.ledger import DECISION, Block
+from flightworthy.ground.clock import iso
+from flightworthy.ground.errors import FlightworthyError
+from flightworthy.operation.service import wire
+from flightworthy.operation.service.answers import encode
+from flightworthy.operation.service.telling import ANSWERED, refusals
+from flightworthy.operation.service.wire import Answers, Ask, Told
+
+if TYPE_CHECKING:
+    from flightworthy.operation.service.shard import Shard
+
+_log = logging.getLogger("flightworthy.service")
+PROBE = "service-probe"
+
+
+class Turn(msgspec.Struct):
+    """Turn the kill switch."""
+
+    on: bool
+    who: str
+    why: str
+
+
+class Renew(msgspec.Struct):
+    """Read manifest and models again."""
+
+    who: str
+    why: str
+
+
+class SpilledRecord(msgspec.Struct):
+    """A decision made beside the ledger, as its file keeps it. Times in microseconds UTC."""
+
+    id: str
+    raw: bytes
+    why: str
+    arrived: int
+    decided: int
+    action: str
+    quantity: float | None = None
+
+
+class State(msgspec.Struct):
+    """How a shard is. ``degraded``: its champion gives no answers now."""
+
+    ready: bool
+    degraded: bool
+    killed: bool
+    pilot: str
+    model: str
+    entries: int
+    pid: int = 0
+
+
+class Errands:
+    """Errands of one shard, in the order in which they were sent."""
+
+    def __init__(self, shard: Shard, folder: Path) -> None:
+        self._shard, self._folder = shard, folder
+        self._due: deque[Ask] = deque()
+        self._renewed: deque[tuple[Ask, Renew, Renewed | FlightworthyError]] = deque()
+        self._probes = 0
+        self._acts = {wire.PING: self._ping, wire.KILL: self._kill, wire.RELOAD: self._reload, wire.SPILL: self._take_in,
+                      wire.FIND: self._find, wire.LEAVE: self._leave}
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something to do without further messages."""
+        return bool(self._due)
+
+    def add(self, ask: Ask) -> None:
+        """Do this before the next batch."""
+        self._due.append(ask)
+
+    def run(self) -> None:
+        """Do all that is due; each is answered, whatever becomes of it."""
+        while self._due:
+            ask = self._due.popleft()
+            try:
+                answer = self._acts[ask.kind](ask)
+            except Exception as error:  # noqa: BLE001 - handed to who asked
+                self._shard.fail(error) if not isinstance(error, FlightworthyError) else None
+                self._shard.send(refusals([ask], error))
+            else:
+                if answer is not None:
+                    self._shard.send(Answers([Told(ask.number, 200, answer)]))
+
+    def _ping(self, _: Ask) -> bytes:
+        self._shard.settle()
+        self._probes += 1
+        self._shard.engine.ledger.commit(Block(progress={PROBE: self._probes}))
+        return encode(self._shard.about())
+
+    def _kill(self, ask: Ask) -> bytes:
+        turn = msgspec.json.decode(ask.raws[0], type=Turn)
+        self._shard.settle()
+        act = self._shard.engine.kill(turn.on, turn.who, turn.why)
+        return encode({"on": turn.on, "entry": act.seq, "who": turn.who, "at": iso(act.arrived)})
+
+    def _leave(self, _: Ask) -> bytes:
+        self._shard.leave()
+        return b"{}"
+
+    def _find(self, ask: Ask) -> bytes:
+        ids = [raw.decode() for raw in ask.raws]
+        return encode(sorted(self._shard.engine.ledger.find(ids)))
+
+    # -- reload -------------------------------------------------------------------------------------------------
+    def _reload(self, ask: Ask) -> bytes | None:
+        """First asked for: prepare in the background, while the old version keeps serving. Asked again by ourselves: swap."""
+        wish = msgspec.json.decode(ask.raws[0], type=Renew)
+        if self._renewed and self._renewed[0][0].number == ask.number:
+            _, _, made = self._renewed.popleft()
+            if isinstance(made, FlightworthyError):
+                raise made
+            return self._swap(wish, made)
+        threading.Thread(target=self._prepare, args=(ask, wish), daemon=True, name="reload").start()
+        return None
+
+    def _prepare(self, ask: Ask, wish: Renew) -> None:
+        made: Renewed | FlightworthyError
+        try:
+            made = renew(self._shard.engine, self._folder)
+        except FlightworthyError as error:
+            made = error
+        except Exception as error:  # a pilot's own code may raise anything while it loads
+            _log.exception("a reload failed")
+            made = FlightworthyError(f"the new version cannot be loaded: {type(error).__name__}: {error}")
+        self._renewed.append((ask, wish, made))
+        self._shard.later(ask)
+
+    def _swap(self, wish: Renew, made: Renewed) -> bytes:
+        self._shard.settle()
+        engine = self._shard.engine
+        before = engine.pilot.digest
+        model = engine.line.chain.models["champion"].digest
+        made.swap(engine)
+        self._shard.renewed()
+        now = engine.line.chain.models["champion"].digest
+        act = engine.act("reload", wish.who, {"why": wish.why, "pilot": f"{before} → {engine.pilot.digest}",
+                                              "model": f"{model} → {now}"})
+        return encode({"entry": act.seq, "pilot": engine.pilot.digest, "model": now, "who": wish.who, "at": iso(act.arrived)})
+
+    # -- what was decided beside the ledger ------------------------------------------------------------------------
+    def _take_in(self, ask: Ask) -> bytes:
+        """Write spilled decisions into the ledger. Where it holds another decision for the event (its acknowledgement was
+        lost), that what the caller was told stands beside it as an act."""
+        shard, spilled = self._shard, [msgspec.msgpack.decode(raw, type=SpilledRecord) for raw in ask.raws]
+        shard.settle()
+        engine = shard.engine
+        results = engine.process(Arrivals([s.raw for s in spilled], engine.clock.now(), source="spill",
+                                          spilled=[Spilled(s.why, s.arrived, s.decided) for s in spilled]))
+        conflicts = 0
+        for record, result in zip(spilled, results, strict=True):
+            if getattr(result, "kind", "") == DECISION and (result.path[0].startswith(SPILLED) or result.action == record.action):
+                continue
+            conflicts += 1
+            engine.act(f"{ANSWERED}:{record.id}", "service", _said(record, result))
+        return encode({"taken": len(spilled), "conflicts": conflicts})
+
+
+def _said(record: SpilledRecord, result: Any) -> dict[str, str]:
+    return {"why": f"{SPILLED}: {record.why}", "action": record.action, "decided": iso(record.decided),
+            "quantity": "" if record.quantity is None else repr(record.quantity),
+            "entry": str(getattr(result, "seq", "")), "rejected": getattr(result, "reason", "")}

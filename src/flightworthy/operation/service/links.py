@@ -1,0 +1,262 @@
+"""The front's side of its shards: a process each, what was asked of it and not answered yet, and what to do when it is slow,
+silent or gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flightworthy.ground.errors import FlightworthyError
+from flightworthy.operation.service import wire
+from flightworthy.operation.service.errands import State
+from flightworthy.operation.service.wire import Ask, Tally
+
+_log = logging.getLogger("flightworthy.service")
+_SILENT, _PROBE, _STUCK, _START = 16, 0.1, 15.0, 120.0
+Done = Callable[[int, bytes], None]
+
+
+class BusyError(FlightworthyError):
+    """Too much waits already; nothing was done with the request."""
+
+
+@dataclass
+class Home:
+    """Where a shard lives: the pilot's folder, the folder of its rooms, the folder of the models."""
+
+    pilot: Path
+    base: Path
+    models: Path
+
+
+class Link:
+    """One shard. Answers come to the ``done`` of each ask, exactly once: a status and its bytes, or `wire.REFUSED` and why."""
+
+    def __init__(self, home: Home, queue: int, tally: Callable[[Tally], None]) -> None:
+        self.home, self._queue, self._tally = home, queue, tally
+        self.state: State | None = None  # as it said last; None while there is no process that answers
+        self.process: subprocess.Popen[bytes] | None = None
+        self.waiting = 0  # records asked for and not answered
+        self.restarts = 0
+        self._asked: dict[int, tuple[Ask, Done]] = {}
+        self._lates: deque[tuple[int, int]] = deque()
+        self._number = 0
+        self._out: list[Ask] = []
+        self._silent = 0  # answers in a row that did not come in time, or refused
+        self._transport: Any = None
+        self._leaving = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._up: asyncio.Future[None] = self._loop.create_future()
+        self._task: asyncio.Task[None] | None = None
+
+    # -- asking -------------------------------------------------------------------------------------------------
+    @property
+    def open(self) -> bool:
+        """Whether events are not even sent: too many in a row had no answer."""
+        return self._silent >= _SILENT
+
+    def ask(self, kind: int, raws: list[bytes], late: int, done: Done, many: bool = True) -> None:
+        """Ask for something until ``late`` (monotonic nanoseconds). Raises `BusyError` when too many records wait."""
+        records = len(raws)
+        if kind <= wire.OUTCOME:
+            if self.open:
+                done(wire.REFUSED, b"left alone after repeated failures")
+                return
+            if self.waiting and self.waiting + records > self._queue:
+                raise BusyError("too many records wait", found=self.waiting, expected=f"at most {self._queue}", retryable=True,
+                                next_step="send it again later, more slowly")
+        self._number += 1
+        ask = Ask(self._number, kind, late, many, raws)
+        self._asked[ask.number] = ask, done
+        self._lates.append((late, ask.number))
+        self.waiting += records
+        if self._transport is not None:
+            self._send(ask)
+        if self._timer is None:
+            self._expire_at(late)
+
+    async def call(self, kind: int, content: bytes | list[bytes], seconds: float) -> tuple[int, bytes]:
+        """Ask and wait. The status is `wire.REFUSED` when there was no answer in time."""
+        answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
+        raws = content if isinstance(content, list) else [content]
+        self.ask(kind, raws, time.monotonic_ns() + int(seconds * 1e9),
+                 lambda status, body: None if answer.done() else answer.set_result((status, body)))
+        return await answer
+
+    def _send(self, ask: Ask) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(ask)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if out and self._transport is not None:
+            self._transport.write(wire.frame(out))
+
+    def _told(self, answers: wire.Answers) -> None:
+        for told in answers.told:
+            found = self._asked.pop(told.number, None)
+            if found is None:  # late: it was answered without the shard
+                continue
+            ask, done = found
+            self.waiting -= len(ask.raws)
+            if ask.kind <= wire.OUTCOME:
+                self._silent = 0 if told.status != wire.REFUSED else self._silent + 1
+            done(told.status, told.body)
+        if answers.tally is not None:
+            self._tally(answers.tally)
+
+    def _expire_at(self, late: int) -> None:
+        self._timer = self._loop.call_later(max(0.0, (late - time.monotonic_ns()) / 1e9), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now, lates = time.monotonic_ns(), self._lates
+        while lates:
+            late, number = lates[0]
+            if number in self._asked:
+                if late > now:
+                    self._expire_at(late)
+                    return
+                ask, done = self._asked.pop(number)
+                self.waiting -= len(ask.raws)
+                self._silent += ask.kind <= wire.OUTCOME
+                done(wire.REFUSED, b"no answer in time")
+            lates.popleft()
+
+    # -- the process --------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Start the process and wait until it answers. Raises `FlightworthyError` with what it said when it cannot start."""
+        await self._spawn()
+        self._task = self._loop.create_task(self._watch())
+
+    async def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        home, self._up = self.home, self._loop.create_future()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flightworthy.operation.service.shard", str(home.pilot), str(home.base), str(home.models),
+             str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
+        theirs.close()
+        self._transport_of_start, _ = await self._loop.create_connection(lambda: _Pipe(self), sock=ours)
+        await asyncio.wait_for(asyncio.shield(self._up), _START)
+
+    def came_up(self, transport: Any, body: bytes) -> None:
+        """The process answers: what was asked and not answered is asked of it, once more or for the first time; an event
+        that was decided already is answered from the ledger."""
+        self.state, self._transport, self._silent = msgspec.json.decode(body, type=State), transport, 0
+        again = [ask for ask, _ in self._asked.values() if ask.kind <= wire.OUTCOME]
+        if again:
+            transport.write(wire.frame(again))
+        if not self._up.done():
+            self._up.set_result(None)
+
+    def could_not(self, why: str) -> None:
+        """The process said that it cannot start."""
+        if not self._up.done():
+            self._up.set_exception(FlightworthyError(why))
+
+    def went_down(self, transport: Any) -> None:
+        """The process has gone, or closed its end."""
+        if transport is self._transport:
+            self.state = self._transport = None
+        if not self._up.done():
+            self._up.set_exception(FlightworthyError("a shard ended before it could answer", where=str(self.home.base)))
+
+    async def _watch(self) -> None:
+        """Start the process again whenever it ends; probe it while it is silent; end it when it is stuck."""
+        heard, pause = time.monotonic(), 0.0
+        while not self._leaving:
+            if self.state is None:
+                await self._again(pause)
+                heard, pause = time.monotonic(), min(2.0, pause * 2 + 0.05) if self.state is None else 0.0
+                continue
+            await asyncio.sleep(_PROBE if self._silent else 4 * _PROBE)
+            if self.state is None or self._leaving:
+                continue
+            if await self.probe(1.0):
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _STUCK and self.process is not None and self.state is not None:
+                _log.error("shard %s did not answer for %.0f s and is ended", self.home.base.name, _STUCK)
+                self.process.kill()
+                heard = time.monotonic()
+
+    async def probe(self, seconds: float) -> bool:
+        """Whether the shard can make something durable now, and answers."""
+        status, body = await self.call(wire.PING, b"", seconds)
+        if status != 200 or self.state is None:
+            return False
+        self.state = msgspec.json.decode(body, type=State)
+        self._silent = 0
+        return True
+
+    async def _again(self, pause: float) -> None:
+        await asyncio.sleep(pause)
+        self.reap()
+        self.restarts += 1
+        try:
+            await self._spawn()
+        except (FlightworthyError, OSError, TimeoutError) as error:
+            _log.error("shard %s cannot start: %s", self.home.base.name, error)
+
+    def reap(self) -> None:
+        """Make sure that the old process is gone before another one starts."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    async def leave(self, seconds: float = 30.0) -> None:
+        """Let the process decide what it has, save its state and end."""
+        self._leaving = True
+        if self._task is not None:
+            self._task.cancel()
+        if self.process is None:
+            return
+        if self.state is not None:
+            await self.call(wire.LEAVE, b"", seconds)
+        until = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        self.reap()
+
+
+class _Pipe(asyncio.Protocol):
+    """Reads what a shard says."""
+
+    def __init__(self, link: Link) -> None:
+        self._link, self._frames = link, wire.Frames()
+        self._transport: Any = None
+        self._up = False
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for content in self._frames.feed(data):
+            answers = wire.answers(content)
+            if self._up:
+                self._link._told(answers)
+            elif answers.told[0].status == 200:
+                self._up = True
+                self._link.came_up(self._transport, answers.told[0].body)
+            else:
+                self._link.could_not(answers.told[0].body.decode())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._link.went_down(self._transport)
