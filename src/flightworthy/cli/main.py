@@ -119,7 +119,7 @@ def demo(name: Annotated[str, typer.Argument(help="Built-in pilot, or the folder
 @app.command()
 def serve(pilot: PilotArg, var: Var = None, host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
           port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
-          shards: Annotated[int, typer.Option(help="Processes that decide, each with its share of the entities.", min=1, max=64)] = 1,
+          shards: Annotated[int, typer.Option(help="Processes that decide, each its share of the entities.", min=1, max=64)] = 1,
           notice: Annotated[str, typer.Option(help="How long callers are still answered after SIGTERM.")] = "2s",
           certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS.")] = None,
           private_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None) -> None:
@@ -149,7 +149,7 @@ def reload(url: Annotated[str, typer.Argument(help="Address of the running servi
 
 
 @key.command("new")
-def key_new(pilot: PilotArg, role: Annotated[list[str], typer.Option(help="decide, observe, operate or approve; may be repeated.")],
+def key_new(pilot: PilotArg, role: Annotated[list[str], typer.Option(help="decide, observe, operate, approve; repeatable.")],
             lasts: Annotated[str, typer.Option(help="Until it expires.")] = "90d",
             note: Annotated[str, typer.Option(help="Who it is for.")] = "", var: Var = None) -> None:
     """Make a key and print it, this once."""

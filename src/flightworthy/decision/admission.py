@@ -175,6 +175,10 @@ class Admission:
     def _admit_outcomes(self, work: Work, truths: Truths, known: Known) -> None:
         """Join outcomes to their events, and give everything its number in order of arrival."""
         n, start = len(work.events), self.next_seq
+        if not truths:
+            work.seqs, work.kinds = np.arange(start, start + n), np.zeros(n, np.int64)
+            self.next_seq += n
+            return
         before: list[int] = []  # events ahead of each outcome
         recorded, stored = self._recorded(truths), self._stored(truths, known)
         for place, truth in truths:

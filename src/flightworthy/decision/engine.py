@@ -58,6 +58,8 @@ class Engine:
                  clock: Clock | None = None, models_folder: Path = Path()) -> None:
         self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
         self.line = Line(pilot, models)
+        self.state: FeatureState
+        self.admission: Admission
         self._snapshot = state_folder / "features.npz" if state_folder is not None else None
         self.recovered = self.recover()
 

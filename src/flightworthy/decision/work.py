@@ -121,4 +121,5 @@ def _meant(result: Earlier | Repeated) -> Any:
 
 Result = Any  # a decision record (see record.decision_type), an `OutcomeRecord`, a `HistoryRecord` or a `Rejection`
 
-__all__ = ["EVENT", "OUTCOME", "PAST", "Arrivals", "Earlier", "OutcomeRecord", "Rejection", "Repeated", "Result", "Spilled", "Told", "Work"]
+__all__ = ["EVENT", "OUTCOME", "PAST", "Arrivals", "Earlier", "OutcomeRecord", "Rejection", "Repeated", "Result", "Spilled",
+           "Told", "Work"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import msgspec
@@ -73,7 +74,7 @@ def answer(result: Any, outputs: tuple[str, ...], durable: bool = True) -> Answe
     if isinstance(result, Rejection):
         return rejected(result)
     if result.kind == DECISION:
-        values = {name: value if value == value else None  # NaN: the model gave nothing
+        values = {name: None if isnan(value) else value  # NaN: the model gave nothing
                   for name, value in zip(outputs, result.outputs, strict=True)}
         return Answer(result.id, result.seq, result.action, result.quantity, values, result.reasons, result.by, result.path,
                       None if result.model is None else result.model.hex(), result.pilot.hex(), iso(result.decided), durable)

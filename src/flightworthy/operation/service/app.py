@@ -12,20 +12,18 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from flightworthy.ground.clock import Clock
-from flightworthy.ground.errors import FlightworthyError
 from flightworthy.operation.service import keys as roles
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import Problem, encode, problem
 from flightworthy.operation.service.callers import Caller, Callers, Rates
 from flightworthy.operation.service.desk import Desk
 from flightworthy.operation.service.errands import Renew, Turn
-from flightworthy.operation.service.http import JSON, PROBLEM, TEXT, Request
+from flightworthy.operation.service.http import PROBLEM, TEXT, Reply, Request
 from flightworthy.operation.service.inference import Inference
 from flightworthy.operation.service.links import BusyError
 from flightworthy.operation.service.logs import trace
@@ -51,16 +49,6 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     """A request to reload."""
 
     why: str
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A response: status, bytes, their kind, further header lines."""
-
-    status: int
-    body: bytes
-    kind: bytes = JSON
-    more: bytes = b""
 
 
 class RefusedError(Exception):
@@ -150,8 +138,8 @@ class App:
         if found is not None:
             return found
         if request.path in self.paths:
-            allowed = sorted({m for m, path in self.routes if path == request.path} | ({"POST"} & {
-                "POST" if request.path in self.records else ""}))
+            allowed = sorted({m for m, path in self.routes if path == request.path} | {"POST"} - {
+                "" if request.path in self.records else "POST"})
             raise RefusedError(problem(405, "method", "this path is not asked that way", request.method),
                                f"allow: {', '.join(allowed)}\r\n".encode())
         raise RefusedError(problem(404, "path", "there is nothing here", request.path[:200], next_step="see /openapi.json"))
@@ -213,7 +201,8 @@ class App:
     async def turn(self, request: Request, caller: Caller) -> Reply:
         """Turn the kill switch on every shard; durable, with who and why, before it is answered."""
         asked = _read(request.body, Switch, '{"on": true or false, "why": "…"}')
-        said = await self._every(wire.KILL, encode(Turn(asked.on, caller.name, asked.why[:500])), "the switch could not be turned")
+        turn = Turn(asked.on, caller.name, asked.why[:500])
+        said = await self._every(wire.KILL, encode(turn), "the switch could not be turned")
         for link in self.desk.links:
             if link.state is not None:
                 link.state.killed = asked.on
@@ -256,7 +245,8 @@ class App:
         well = await asyncio.gather(*(link.probe(1.0) for link in self.desk.links))
         states = [link.state for link in self.desk.links]
         if not all(well) or any(state is None or not state.ready for state in states):
-            raise RefusedError(problem(503, "not_ready", "a shard would not decide correctly now", encode(states).decode(), retry=True))
+            raise RefusedError(problem(503, "not_ready", "a shard would not decide correctly now", encode(states).decode(),
+                                       retry=True))
         return Reply(200, encode({"ready": True, "kill_switch": any(s is not None and s.killed for s in states),
                                   "degraded": any(s is not None and s.degraded for s in states)}))
 
@@ -271,6 +261,3 @@ def _read(body: bytes, kind: Any, expected: str) -> Any:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(problem(400, "malformed", f"expected {expected}", str(error))) from None
-
-
-__all__ = ["App", "FlightworthyError", "RefusedError", "Reply"]

@@ -138,7 +138,7 @@ class Errands:
             made = renew(self._shard.engine, self._folder)
         except FlightworthyError as error:
             made = error
-        except Exception as error:  # a pilot's own code may raise anything while it loads
+        except Exception as error:  # noqa: BLE001 - a pilot's own code may raise anything while it loads
             _log.exception("a reload failed")
             made = FlightworthyError(f"the new version cannot be loaded: {type(error).__name__}: {error}")
         self._renewed.append((ask, wish, made))

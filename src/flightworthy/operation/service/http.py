@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import http
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from typing import Any
 import httptools
 
 JSON, PROBLEM, TEXT = b"application/json", b"application/problem+json", b"text/plain; version=0.0.4; charset=utf-8"
-_log = logging.getLogger("flightworthy.service")
 _PIPELINED = 32  # requests of one connection that may wait for the one before
 
 
@@ -42,6 +40,16 @@ class Request:
     def __init__(self, connection: Connection, method: str, path: str, headers: dict[bytes, bytes], body: bytes) -> None:
         self.connection, self.method, self.path, self.headers, self.body = connection, method, path, headers, body
         self.started = monotonic_ns()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response: status, bytes, their kind, further header lines, each ended by CR LF."""
+
+    status: int
+    body: bytes
+    kind: bytes = JSON
+    more: bytes = b""
 
 
 Handler = Callable[[Request], None]

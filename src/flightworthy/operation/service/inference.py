@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,11 +12,11 @@ from flightworthy.operation.service import v2, wire
 from flightworthy.operation.service.answers import Answer, Problem
 from flightworthy.operation.service.callers import Caller
 from flightworthy.operation.service.desk import Desk
-from flightworthy.operation.service.http import JSON, Request
+from flightworthy.operation.service.http import JSON, Reply, Request
 from flightworthy.operation.service.links import BusyError
 
 if TYPE_CHECKING:
-    from flightworthy.operation.service.app import App, Handler, Reply
+    from flightworthy.operation.service.app import App, Handler
 
 _BINARY = b"application/octet-stream"
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -60,8 +60,7 @@ class Inference:
     async def infer(self, request: Request, caller: Caller) -> Reply:
         """Decide the rows of the tensors."""
         try:
-            length = request.headers.get(b"inference-header-content-length")
-            asked = v2.read(self.desk.pilot, request.body, None if length is None else v2.json_length(length))
+            asked = v2.read(self.desk.pilot, request.body, _json_length(request))
             self._app.limit(caller, len(asked.raws))
             status, body = await self._decided(asked.raws)
             if status != 200:
@@ -81,10 +80,18 @@ class Inference:
         return await answer
 
     @staticmethod
-    def _reply(status: int, body: bytes, kind: bytes = JSON, more: bytes = b"") -> Any:
-        from flightworthy.operation.service.app import Reply
-
+    def _reply(status: int, body: bytes, kind: bytes = JSON, more: bytes = b"") -> Reply:
         return Reply(status, body, kind, more + (b"retry-after: 1\r\n" if status == 503 else b""))
+
+
+def _json_length(request: Request) -> int | None:
+    """Bytes of JSON before the binary tensors; None without any."""
+    text = request.headers.get(b"inference-header-content-length")
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 9:
+        raise v2.V2Error(400, "Inference-Header-Content-Length is not a number of bytes")
+    return int(text)
 
 
 def _answer(raw: msgspec.Raw) -> Answer | Problem:

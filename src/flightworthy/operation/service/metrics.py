@@ -54,7 +54,7 @@ class Metrics:
         self.desk: Desk | None = None
         self.broken: Any = lambda: 0
         self.registry = CollectorRegistry()
-        self.registry.register(self)  # type: ignore[arg-type]
+        self.registry.register(self)
 
     def request_done(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""

@@ -9,10 +9,10 @@ import signal
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import AdapterError, DataError
+from flightworthy.integration.features.plan import compile_groups
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.service.app import App
@@ -33,7 +33,7 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Listen:
-    """Where, with what certificate (PEM files), for how many seconds to go on answering after SIGTERM, and with how many shards."""
+    """Where, with what certificate (PEM files), how many seconds to go on answering after SIGTERM, and how many shards."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -162,8 +162,7 @@ def _callers(pilot: Pilot, base: Path, host: str) -> Callers | None:
 
 def _sharded(pilot: Pilot, shards: int) -> None:
     """Events are split by one entity: every group of features must be that entity's."""
-    entities = pilot.manifest.events.entities
-    others = sorted({entity for entity in pilot.manifest.features.groups if entities.get(entity, pilot.assigned_by) != pilot.assigned_by})
+    others = sorted(plan.name for plan in compile_groups(pilot) if pilot.assigned_by not in plan.key)
     if shards > 1 and others:
         raise DataError(f"events are split by '{pilot.assigned_by}', but these groups of features see events of all shards",
                         where="features.groups", found=", ".join(others), next_step="use one shard, or one entity for all groups")
@@ -178,6 +177,3 @@ def loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-__all__: list[Any] = ["Listen", "Service", "loopback", "serve"]

@@ -58,7 +58,7 @@ class Tracing:
             parent = SpanContext(int(found.group(1), 16), int(found.group(2), 16), True, TraceFlags(int(found.group(3), 16)))
             context = trace.set_span_in_context(NonRecordingSpan(parent))
         now = time.time_ns()
-        span = self._tracer.start_span(f"{request.method} {route}", context=context, start_time=now - took, kind=trace.SpanKind.SERVER,
-                                       attributes={"http.request.method": request.method, "http.route": route,
-                                                   "http.response.status_code": status})
+        said = {"http.request.method": request.method, "http.route": route, "http.response.status_code": status}
+        span = self._tracer.start_span(f"{request.method} {route}", context=context, start_time=now - took,
+                                       kind=trace.SpanKind.SERVER, attributes=said)
         span.end(now)
