@@ -65,3 +65,21 @@ def open_engine(starter_trained: Trained, tmp_path: Path) -> Iterator[Callable[.
     yield open_
     for engine in opened:
         engine.ledger.close()
+
+
+@pytest.fixture
+def start(starter_trained: Trained, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Starts services over a copy of the trained pilot's rooms, the same every time within a test."""
+    from tests.operation.running import Service
+
+    var = tmp_path / "var"
+    shutil.copytree(starter_trained.var, var)
+    started: list[Service] = []
+
+    def start_(*args: Any, **options: Any) -> Service:
+        started.append(Service(var, *args, **options))
+        return started[-1]
+
+    yield start_
+    for service in started:
+        service.end()

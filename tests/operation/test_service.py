@@ -1,18 +1,13 @@
-"""The service as its callers see it: a real server in a process of its own."""
+"""The service as its callers see it: a real server in processes of its own."""
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import json
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,74 +15,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from flightworthy.adapters.sqlite.factory import open_ledger
-from flightworthy.decision.engine import Engine
 from flightworthy.decision.replay import replay
 from flightworthy.ground.errors import DataError
-from flightworthy.operation.service.answers import answer
-from flightworthy.operation.service.app import App, Limits
-from flightworthy.operation.service.batcher import Batcher, BusyError
 from flightworthy.operation.service.keys import Keys
-from flightworthy.operation.service.metrics import Metrics
 from flightworthy.operation.service.serve import loopback
 from tests.conftest import PILOTS, Trained
+from tests.operation.running import Service
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Service:
-    """A running service and a way to call it."""
-
-    def __init__(self, var: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._log = (var / "service.log").open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flightworthy", "serve", str(PILOTS / "starter"), "--var", str(var),
-             "--port", str(self.port)], stdout=subprocess.DEVNULL, stderr=self._log)
-        for _ in range(600):
-            try:
-                if self.call("GET", "/health/ready")[0] == 200:
-                    return
-            except OSError:
-                time.sleep(0.1)
-            assert self.process.poll() is None, (var / "service.log").read_text()
-        raise AssertionError("the service did not start")
-
-    def call(self, method: str, path: str, body: bytes | None = None, key: str = "") -> tuple[int, Any]:
-        """Status and decoded body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, {"Authorization": f"Bearer {key}"} if key else {})
-            reply = connection.getresponse()
-            raw = reply.read()
-            return reply.status, json.loads(raw) if "json" in reply.headers["content-type"] else raw.decode()
-        finally:
-            connection.close()
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-
-@pytest.fixture
-def start(starter_trained: Trained, tmp_path: Path) -> Iterator[Callable[[], Service]]:
-    """Starts services over a copy of the trained pilot's rooms, the same every time within a test."""
-    var = tmp_path / "var"
-    shutil.copytree(starter_trained.var, var)
-    started: list[Service] = []
-
-    def start_() -> Service:
-        started.append(Service(var))
-        return started[-1]
-
-    yield start_
-    for service in started:
-        if service.process.poll() is None:
-            service.process.kill()
-        service.process.wait()
-        service._log.close()
 
 
 def test_decisions_outcomes_problems_and_the_description(start: Callable[[], Service], starter_trained: Trained, tmp_path: Path) -> None:
@@ -192,73 +127,6 @@ def test_sigterm_under_load_fails_no_request_that_was_accepted(start: Callable[[
         if status == 200:
             line = next(one for one in lines if f'"{said["id"]}"'.encode() in one)
             assert again.call("POST", "/v1/decisions", line) == (200, said)
-
-
-def test_many_callers_share_batches_and_each_gets_its_own_answer(open_engine: Callable[..., Engine], starter_trained: Trained) -> None:
-    engine = open_engine()
-    sizes: list[int] = []
-    batcher = Batcher(engine, queue=1000, batch=64, watch=lambda _, results, __: sizes.append(len(results)))
-    lines = starter_trained.lines("live", 400)
-    waiting = [batcher.submit([line]) for line in lines]
-    for line, done in zip(lines, waiting, strict=True):
-        result = done.result(30)[0]
-        assert getattr(result, "id", None) in (None, json.loads(line)["invoice"]) if line.startswith(b"{") else True
-    assert sum(sizes) == 400 and max(sizes) <= 64 and len(sizes) < 400
-    batcher.close()
-    with pytest.raises(BusyError, match="going down"):
-        batcher.submit([lines[0]])
-
-
-def test_a_full_queue_says_so_at_once(open_engine: Callable[..., Engine], starter_trained: Trained) -> None:
-    engine = open_engine()
-    hold = threading.Event()
-    batcher = Batcher(engine, queue=10)
-    held = batcher.run(lambda _: hold.wait(30))
-    lines = starter_trained.lines("live", 11)
-    waiting = [batcher.submit([line]) for line in lines[:10]]
-    with pytest.raises(BusyError, match="too many records wait") as caught:
-        batcher.submit([lines[10]])
-    assert caught.value.retryable
-    hold.set()
-    assert held.result(30) and all(done.result(30) for done in waiting)
-    batcher.close()
-
-
-def test_a_failing_batch_is_told_and_the_next_one_works(open_engine: Callable[..., Engine], starter_trained: Trained,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = open_engine()
-    batcher = Batcher(engine)
-    line = starter_trained.lines("live", 1)[0]
-    with monkeypatch.context() as patched:
-        patched.setattr(engine.ledger, "commit", lambda _: (_ for _ in ()).throw(RuntimeError("disk gone")))
-        with pytest.raises(RuntimeError, match="disk gone"):
-            batcher.submit([line]).result(30)
-        assert batcher.failed is not None
-    assert answer(batcher.submit([line]).result(30)[0], engine.pilot.outputs).decision == 1
-    assert batcher.failed is None
-    batcher.close()
-
-
-def test_a_mistake_of_ours_is_answered_and_logged(open_engine: Callable[..., Engine], caplog: pytest.LogCaptureFixture) -> None:
-    engine = open_engine()
-    batcher = Batcher(engine)
-    app = App(engine, batcher, Metrics(), None, Limits())
-    sent: list[dict[str, Any]] = []
-
-    async def call() -> None:
-        async def receive() -> dict[str, Any]:
-            raise ZeroDivisionError("ours")
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
-
-        await app({"type": "http", "method": "POST", "path": "/v1/decisions", "headers": []}, receive, send)
-
-    asyncio.run(call())
-    batcher.close()
-    assert sent[0]["status"] == 500
-    assert json.loads(sent[1]["body"])["type"] == "urn:flightworthy:problem:internal"
-    assert "ZeroDivisionError" in caplog.text
 
 
 def test_keys_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import httptools
 
 JSON, PROBLEM, TEXT = b"application/json", b"application/problem+json", b"text/plain; version=0.0.4; charset=utf-8"
+_LINGER = 1.0  # seconds in which a refused caller may still send, unread
 _PIPELINED = 32  # requests of one connection that may wait for the one before
 
 
@@ -227,7 +228,10 @@ class Connection(asyncio.Protocol):
         phrase = http.HTTPStatus(status).phrase
         body = b'{"type":"about:blank","title":"%s","status":%d}' % (phrase.encode(), status)
         self._transport.write(b"".join((_head(status, PROBLEM), b"%d\r\nconnection: close\r\n\r\n" % len(body), body)))
-        self._transport.close()
+        # Closed at once, the caller, who still sends, would see a reset instead of the answer.
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER, self._transport.close)
 
     def look(self, now: float) -> None:
         """Close this connection when its time is up."""

@@ -1,0 +1,1 @@
+"""The governed service beside an echo and beside model servers without governance, over HTTP on one core."""

@@ -1,0 +1,76 @@
+"""The governed service beside an echo and beside model servers without governance; writes ``out/bench/service.json``.
+
+Usage: python -m benchmarks.service [--only NAME[,NAME]] [--seconds N] [--page]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import step, write
+from benchmarks.service.envs import PeerError
+from benchmarks.service.measure import measure
+from benchmarks.service.page import page, table
+from benchmarks.service.prepare import Ground, prepared
+from benchmarks.service.servers import OURS, SERVERS
+
+PAGE = Path("docs/benchmarks-service.md")
+
+
+def main() -> None:
+    """Measure every server, one after the other."""
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--only", default="", help="servers to try, with commas between")
+    args.add_argument("--seconds", type=float, default=10.0, help="length of each measurement")
+    args.add_argument("--page", action="store_true", help=f"also write {PAGE}")
+    given = args.parse_args()
+    names = [name.strip() for name in given.only.split(",") if name.strip()] or list(SERVERS)
+    if unknown := set(names) - SERVERS.keys():
+        args.error(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(SERVERS)}")
+    ground = prepared()
+    found = {name: attempt(name, ground, given.seconds) for name in names}
+    result = {"seconds": given.seconds, "machine": machine(), **arranged(found)}
+    write("service", result)
+    print("\n" + table(result))
+    if given.page:
+        PAGE.write_text(page(json.loads(Path("out/bench/service.json").read_text())), encoding="utf-8")
+        print(f"→ {PAGE}")
+
+
+def attempt(name: str, ground: Ground, seconds: float) -> dict[str, Any]:
+    """The figures of one server, or why there are none."""
+    try:
+        with step(name):
+            return measure(SERVERS[name], ground, seconds)
+    except PeerError as error:
+        print(f"{name}: {error}")
+        return {"failed": str(error)}
+
+
+def arranged(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Our servers by name, the others under ``peers``, and the fastest of those that are written in Python."""
+    peers = {name: figures for name, figures in found.items() if name not in OURS}
+    result: dict[str, Any] = {name: figures for name, figures in found.items() if name in OURS}
+    result["peers"] = peers
+    python = {name: figures["rps"] for name, figures in peers.items() if name != "triton" and "rps" in figures}
+    if python:
+        best = max(python, key=lambda name: python[name])
+        result["best_python_peer"] = {"name": best, "rps": python[best]}
+    return result
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return {"processor": model, "cores": os.cpu_count(), "kernel": platform.release()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Capacity in a closed loop: wrk keeps a number of connections busy and counts what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.service.envs import PeerError
+from benchmarks.service.processes import LOAD_CORE, Tree
+
+CONNECTIONS = 64
+SCRIPT = Path(__file__).parent / "wrk.lua"
+
+
+def wrk() -> str:
+    """The path of wrk; installed through apt where it can be. Raises `PeerError`."""
+    found = shutil.which("wrk")
+    if found is None:
+        print("wrk is missing: apt-get install wrk")
+        subprocess.run(["apt-get", "install", "-y", "-q", "wrk"], capture_output=True, timeout=300, check=False)
+        found = shutil.which("wrk")
+    if found is None:
+        raise PeerError("wrk is not installed: apt-get install wrk")
+    return found
+
+
+def closed_loop(port: int, templates: Path, seconds: float, folder: Path) -> dict[str, Any]:
+    """Requests a second that were answered with a status below 400, and errors by kind."""
+    result = folder / "wrk.json"
+    result.unlink(missing_ok=True)
+    environ = {"WRK_TEMPLATES": str(templates), "WRK_PREFIX": secrets.token_hex(4), "WRK_RESULT": str(result)}
+    command = ["taskset", "-c", str(LOAD_CORE), wrk(), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s",
+               "--timeout", "10s", "-s", str(SCRIPT), f"http://127.0.0.1:{port}"]
+    done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=seconds + 60,
+                          check=False)
+    if done.returncode != 0 or not result.exists():
+        raise PeerError(f"wrk failed: {(done.stderr or done.stdout).strip()[-400:]}")
+    found: dict[str, Any] = json.loads(result.read_text())
+    errors = sum(found[kind] for kind in ("status", "connect", "read", "write", "timeout"))
+    return {"rps": (found["requests"] - found["status"]) / found["seconds"], "requests": found["requests"], "errors": errors}
+
+
+def measured(tree: Tree, port: int, templates: Path, seconds: float, folder: Path) -> dict[str, Any]:
+    """Capacity after a short warm-up, with the CPU time and memory it took."""
+    closed_loop(port, templates, max(2.0, seconds / 4), folder)
+    before = tree.cpu_seconds()
+    found = closed_loop(port, templates, seconds, folder)
+    used = tree.cpu_seconds() - before
+    memory = tree.memory_mb()
+    return {"rps": found["rps"], "errors": found["errors"], "cpu_s_per_1000": 1000 * used / max(1, found["requests"]),
+            "rss_mb": memory["rss"], "pss_mb": memory["pss"]}

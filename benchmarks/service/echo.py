@@ -1,0 +1,55 @@
+"""A server that reads a JSON body and writes it back: what HTTP and JSON alone cost.
+
+Usage: python -m benchmarks.service.echo --port P [--listener asgi]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+_decode, _encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+
+
+async def app(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    """Raw ASGI: decode, encode, answer."""
+    if scope["type"] != "http":
+        return
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    answer = _encode(_decode(body)) if body else b"{}"
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+def asgi(port: int) -> None:
+    """The echo behind uvicorn with its fast parser and loop."""
+    import uvicorn
+
+    uvicorn.run(app, host="127.0.0.1", port=port, http="httptools", loop="uvloop", ws="none", lifespan="off", interface="asgi3",
+                log_level="warning", access_log=False, server_header=False, date_header=False, proxy_headers=False, backlog=4096)
+
+
+# One more listener is one more line here and one more `Server` in `servers`.
+LISTENERS: dict[str, Callable[[int], None]] = {"asgi": asgi}
+
+
+def main() -> None:
+    """Listen on loopback until a signal."""
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--port", type=int, required=True)
+    args.add_argument("--listener", choices=LISTENERS, default="asgi")
+    given = args.parse_args()
+    LISTENERS[given.listener](given.port)
+
+
+if __name__ == "__main__":
+    main()

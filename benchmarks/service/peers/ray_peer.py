@@ -1,0 +1,41 @@
+"""Ray Serve with request batching: one replica, a plain Starlette handler, no cost of typed ingress."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from typing import Any
+
+import ray
+from ray import serve
+from scorer import Scorer, arguments
+from starlette.requests import Request
+
+
+@serve.deployment(num_replicas=1, max_ongoing_requests=512, ray_actor_options={"num_cpus": 0.5})
+class Scores:
+    """Events in, scores out."""
+
+    def __init__(self, folder: str) -> None:
+        self.scorer = Scorer(folder)
+
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.0)
+    async def score(self, events: list[dict[str, Any]]) -> list[float]:
+        return self.scorer.events(events)
+
+    async def __call__(self, request: Request) -> dict[str, Any]:
+        return {"score": await self.score(json.loads(await request.body()))}
+
+
+if __name__ == "__main__":
+    folder, port = arguments()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    quiet = {"enable_access_log": False, "log_level": "WARNING"}
+    serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=quiet)
+    serve.run(Scores.bind(folder), route_prefix="/score")  # type: ignore[attr-defined]
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop.wait()
+    serve.shutdown()
+    ray.shutdown()
