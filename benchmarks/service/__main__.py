@@ -6,9 +6,11 @@ Usage: python -m benchmarks.service [--only NAME[,NAME]] [--seconds N] [--page]
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from benchmarks.service.page import page, table
 from benchmarks.service.prepare import Ground, prepared
 from benchmarks.service.servers import OURS, SERVERS
 
+# What a peer that misbehaves can lead to; a mistake of the benchmark's own still ends the run.
+FAILURES = (PeerError, OSError, ValueError, LookupError, http.client.HTTPException, subprocess.SubprocessError)
 PAGE = Path("docs/benchmarks-service.md")
 
 
@@ -48,9 +52,9 @@ def attempt(name: str, ground: Ground, seconds: float) -> dict[str, Any]:
     try:
         with step(name):
             return measure(SERVERS[name], ground, seconds)
-    except PeerError as error:
-        print(f"{name}: {error}")
-        return {"failed": str(error)}
+    except FAILURES as error:
+        print(f"{name}: {error!r}")
+        return {"failed": str(error) if isinstance(error, PeerError) else repr(error)}
 
 
 def arranged(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.service.envs import PeerError
-from benchmarks.service.processes import LOAD_CORE, Tree
+from benchmarks.service.processes import LOAD_CORE, Others, Tree
 
 CONNECTIONS = 64
 SCRIPT = Path(__file__).parent / "wrk.lua"
@@ -48,9 +48,12 @@ def closed_loop(port: int, templates: Path, seconds: float, folder: Path) -> dic
 def measured(tree: Tree, port: int, templates: Path, seconds: float, folder: Path) -> dict[str, Any]:
     """Capacity after a short warm-up, with the CPU time and memory it took."""
     closed_loop(port, templates, max(2.0, seconds / 4), folder)
-    before = tree.cpu_seconds()
+    before, others = tree.cpu_seconds(), Others(tree)
     found = closed_loop(port, templates, seconds, folder)
     used = tree.cpu_seconds() - before
-    memory = tree.memory_mb()
+    if found["rps"] < 1:
+        raise PeerError(f"{found['requests']} answers and {found['errors']} errors in {seconds:g} s")
+    busy, memory = others.cores(), tree.memory_mb()
     return {"rps": found["rps"], "errors": found["errors"], "cpu_s_per_1000": 1000 * used / max(1, found["requests"]),
-            "rss_mb": memory["rss"], "pss_mb": memory["pss"]}
+            "rss_mb": memory["rss"], "pss_mb": memory["pss"],
+            "others_cores": busy}

@@ -30,6 +30,25 @@ async def app(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send
     await send({"type": "http.response.body", "body": answer})
 
 
+def own(port: int) -> None:
+    """The echo behind the listener of our service: its ceiling."""
+    import asyncio
+
+    import uvloop
+
+    from flightworthy.operation.service.http import Limits, Listener, Request
+
+    def handle(request: Request) -> None:
+        request.connection.respond(200, _encode(_decode(request.body)) if request.body else b"{}")
+
+    async def serve() -> None:
+        server = await asyncio.get_running_loop().create_server(Listener(handle, Limits()), "127.0.0.1", port, backlog=4096)
+        await server.serve_forever()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+
+
 def asgi(port: int) -> None:
     """The echo behind uvicorn with its fast parser and loop."""
     import uvicorn

@@ -29,7 +29,7 @@ class Payments:
 def payments(n: int, cards: int = 20_000, terminals: int = 10_000, seed: int = 1) -> Payments:
     """``n`` payments of which some percent are fraud: a matter of amount, four factors, and chance."""
     rng = np.random.default_rng(seed)
-    x = np.round(np.c_[np.exp(rng.normal(3.6, 0.9, n)), rng.normal(0, 1, (n, len(FACTORS)))], 4)
+    x = np.round(np.column_stack((np.exp(rng.normal(3.6, 0.9, n)), rng.normal(0, 1, (n, len(FACTORS))))), 4)
     x[:, 0] = np.round(x[:, 0], 2)
     odds = -6.0 + 1.2 * (np.log(x[:, 0]) - 3.6) + 1.6 * x[:, 1] + 1.3 * x[:, 2] * x[:, 3] + 0.9 * np.abs(x[:, 9])
     fraud = rng.random(n) < 1 / (1 + np.exp(-odds))

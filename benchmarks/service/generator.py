@@ -7,11 +7,8 @@ meanwhile. Run as a process of its own: `python -m benchmarks.service.generator 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
-import os
 import resource
-import struct
 import sys
 import time
 from collections import deque
@@ -23,9 +20,8 @@ import msgspec
 import numpy as np
 
 from benchmarks.service.events import Template, load
+from benchmarks.service.wire import Timer, complete
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_MONOTONIC, _NONBLOCK, _ABSOLUTE = 1, 0o4000, 1
 _now = time.monotonic_ns
 LOST, UNSENT = -1, -2
 
@@ -71,32 +67,6 @@ class Connection(asyncio.Protocol):
         self.run.lost(self)
 
 
-def complete(data: bytes) -> bool:
-    """Whether a whole HTTP/1.1 response is there."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        return False
-    head = data[:end].lower()
-    at = head.find(b"\r\ncontent-length:")
-    if at >= 0:
-        stop = head.find(b"\r\n", at + 2)
-        return len(data) >= end + 4 + int(head[at + 17:stop if stop > 0 else end])
-    return b"\r\ntransfer-encoding: chunked" in head and data.endswith(b"0\r\n\r\n")
-
-
-class Timer:
-    """A timer of the kernel with the resolution of nanoseconds; the event loop's own has one of milliseconds."""
-
-    def __init__(self) -> None:
-        self.fd = _LIBC.timerfd_create(_MONOTONIC, _NONBLOCK)
-        if self.fd < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create")
-
-    def arm(self, at: int) -> None:
-        """Become readable at a moment of the monotonic clock."""
-        _LIBC.timerfd_settime(self.fd, _ABSOLUTE, struct.pack("qqqq", 0, 0, at // 1_000_000_000, at % 1_000_000_000), None)
-
-
 class Run:
     """A plan being carried out."""
 
@@ -135,11 +105,8 @@ class Run:
 
     def woken(self) -> None:
         """The timer says that something is due."""
-        try:
-            os.read(self.timer.fd, 8)
-        except BlockingIOError:
-            return  # an answer came first, sent what was due, and armed the timer anew
-        self.pump(True)
+        if self.timer.rang():  # else an answer came first, sent what was due, and armed the timer anew
+            self.pump(True)
 
     def pump(self, prompt: bool) -> None:
         """Send what is due while connections are free; ``prompt``: lateness would be the generator's own doing."""

@@ -28,11 +28,11 @@ class Played:
     due: np.ndarray
     about: dict[str, Any]
 
-    def quantiles(self, chosen: np.ndarray | None = None) -> dict[str, float]:
-        """Milliseconds; exact order statistics over the answered requests, all or the ``chosen``."""
+    def quantiles(self, chosen: np.ndarray | None = None) -> dict[str, float | None]:
+        """Milliseconds; exact order statistics over the answered requests, all or the ``chosen``; None without any."""
         good = self.latency[self.latency >= 0] if chosen is None else self.latency[chosen & (self.latency >= 0)]
         if not len(good):
-            return {"p50_ms": float("nan"), "p99_ms": float("nan"), "p999_ms": float("nan"), "max_ms": float("nan")}
+            return dict.fromkeys(("p50_ms", "p99_ms", "p999_ms", "max_ms"))
         p50, p99, p999 = np.percentile(good, [50, 99, 99.9], method="higher") / 1e6
         return {"p50_ms": float(p50), "p99_ms": float(p99), "p999_ms": float(p999), "max_ms": float(good.max() / 1e6)}
 

@@ -19,7 +19,7 @@ from benchmarks.service.capacity import measured
 from benchmarks.service.envs import CACHE, PeerError
 from benchmarks.service.events import TIME_WIDTH, Payments, Template, payments, save, templates
 from benchmarks.service.prepare import Ground
-from benchmarks.service.processes import SERVER_CORE, Tree
+from benchmarks.service.processes import SERVER_CORE, Others, Tree
 from benchmarks.service.servers import Server, started
 
 CHECKED, DISTINCT, SHARES = 20, 4096, (25, 50, 80)
@@ -53,10 +53,11 @@ def measure(server: Server, ground: Ground, seconds: float) -> dict[str, Any]:
 
 def latency(tree: Tree, port: int, rate: float, share: int, work: Path, seconds: float) -> dict[str, Any]:
     """Latency at one rate; every figure's name ends in the share of capacity."""
-    before = tree.cpu_seconds()
+    before, others = tree.cpu_seconds(), Others(tree)
     played = load.play(port, work / "templates", arrivals.poisson(rate, seconds + load.WARM_SECONDS, seed=share), work)
     cpu = 1000 * (tree.cpu_seconds() - before) / len(played.due)
-    return {f"{name}_at_{share}": value for name, value in {**load.steady(played), "cpu_s_per_1000": cpu}.items()}
+    return {f"{name}_at_{share}": value for name, value in {**load.steady(played), "cpu_s_per_1000": cpu,
+                                                               "others_cores": others.cores()}.items()}
 
 
 def check(server: Server, ground: Ground, made: list[Template], rows: Payments, port: int) -> float:

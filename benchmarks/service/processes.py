@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -19,6 +20,24 @@ SERVER_CORE, LOAD_CORE = 0, 1
 MARK = "FLIGHTWORTHY_BENCH"
 _TICK, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
+
+
+class Others:
+    """How much of the machine other processes took: cores kept busy by neither the server, nor the load, nor this process."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree, self.began = tree, time.monotonic()
+        self.before = self._now()
+
+    def _now(self) -> float:
+        words = (_PROC / "stat").read_text().splitlines()[0].split()[1:]
+        busy = sum(map(int, words[:3])) + sum(map(int, words[5:7]))  # user, nice, system; interrupts
+        mine = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return busy / _TICK - self.tree.cpu_seconds() - sum(used.ru_utime + used.ru_stime for used in mine)
+
+    def cores(self) -> float:
+        """Mean number of cores since this was made."""
+        return max(0.0, (self._now() - self.before) / (time.monotonic() - self.began))
 
 
 def free_port() -> int:

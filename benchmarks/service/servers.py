@@ -94,7 +94,7 @@ SERVERS = {server.name: server for server in (
            environ={"BENTOML_DO_NOT_TRACK": "True"}),
     Server("mlserver", _mlserver, "/v2/models/score/infer", "/v2/health/ready", "tensor", _first_output, "mlserver"),
     Server("ray", _script("ray_peer.py"), ready="/-/healthz", requirements="ray",
-           environ={"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "0"}),
+           environ={"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}),
     Server("triton", _script("triton_peer.py"), "/v2/models/score/infer", "/v2/health/ready", "tensor", _first_output, "triton",
            tolerance=1e-5),
 )}

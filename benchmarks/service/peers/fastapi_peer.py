@@ -9,6 +9,7 @@ import argparse
 import sqlite3
 from typing import Annotated, Any
 
+import numpy as np
 import uvicorn
 from events_model import Event
 from fastapi import Body, FastAPI
@@ -46,7 +47,7 @@ def build(scorer: Scorer, db: sqlite3.Connection | None) -> FastAPI:
 
     @app.post("/score")
     async def score(event: Annotated[Event, Body()]) -> Decision:
-        found = float(scorer.rows([[getattr(event, name) for name in inputs]])[0])
+        found = float(scorer.rows(np.array([[getattr(event, name) for name in inputs]]))[0])
         told = Decision(id=event.transaction_id, score=found, action=action(found))
         if db is not None:
             db.execute(INSERT, (told.id, event.tx_time, event.model_dump_json(), found, told.action))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 import threading
 from typing import Any
 
@@ -30,7 +31,8 @@ class Scores:
 
 if __name__ == "__main__":
     folder, port = arguments()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    files = tempfile.TemporaryDirectory(prefix="ray-")  # short, for sockets are in it
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000, _temp_dir=files.name)
     quiet = {"enable_access_log": False, "log_level": "WARNING"}
     serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=quiet)
     serve.run(Scores.bind(folder), route_prefix="/score")  # type: ignore[attr-defined]
@@ -39,3 +41,4 @@ if __name__ == "__main__":
     stop.wait()
     serve.shutdown()
     ray.shutdown()
+    files.cleanup()

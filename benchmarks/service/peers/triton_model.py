@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
-import numpy as np
-import triton_python_backend_utils as triton  # type: ignore[import-not-found]
-from scorer import Scorer
+# The backend's interpreter is an isolated one and ignores PYTHONPATH.
+sys.path[:0] = os.environ["BENCH_PATH"].split(os.pathsep)
+
+import numpy as np  # noqa: E402
+import triton_python_backend_utils as triton  # type: ignore[import-not-found]  # noqa: E402
+from scorer import Scorer  # noqa: E402
 
 
 class TritonPythonModel:

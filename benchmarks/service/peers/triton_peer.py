@@ -41,8 +41,8 @@ def main() -> None:
     shutil.copy(package / "python_backend_stubs" / name / "triton_python_backend_stub", backend)
     site = sysconfig.get_paths()["purelib"]
     libraries = [str(package.parent.parent / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
-    environ = {**os.environ, "BENCH_FOLDER": folder, "PYTHONPATH": f"{here}:{site}", "LD_LIBRARY_PATH": ":".join(libraries),
-               "OMP_NUM_THREADS": "1"}
+    environ = {**os.environ, "BENCH_FOLDER": folder, "BENCH_PATH": os.pathsep.join((str(here), site)),
+               "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
     os.execve(package / "bin" / "tritonserver", [  # noqa: S606 - fixed arguments; this process becomes the server
         "tritonserver", "--model-repository", str(work / "models"), "--backend-directory", str(work / "backends"),
         "--http-address", "127.0.0.1", "--http-port", str(port), "--allow-grpc", "false", "--allow-metrics", "false",

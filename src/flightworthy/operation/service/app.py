@@ -126,6 +126,10 @@ class App:
         more = refused.more or (b"retry-after: 1\r\n" if refused.said.retry else b"")
         if refused.said.status == 401:
             more += b"www-authenticate: Bearer\r\n"
+        if request.path.startswith("/v2"):  # that protocol has a shape of its own for errors
+            text = f"{refused.said.title}: {refused.said.detail}".removesuffix(": ")
+            self._answer(request, Reply(refused.said.status, encode({"error": text}), more=more))
+            return
         self._answer(request, Reply(refused.said.status, encode(refused.said), PROBLEM, more))
 
     def _mistake(self, request: Request) -> None:

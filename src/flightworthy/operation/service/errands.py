@@ -167,8 +167,8 @@ class Errands:
                                           spilled=[Spilled(s.why, s.arrived, s.decided) for s in spilled]))
         conflicts = 0
         for record, result in zip(spilled, results, strict=True):
-            if getattr(result, "kind", "") == DECISION and (result.path[0].startswith(SPILLED) or result.action == record.action):
-                continue
+            if getattr(result, "kind", "") == DECISION and result.path[0].startswith(SPILLED):
+                continue  # taken in, now or before
             conflicts += 1
             engine.act(f"{ANSWERED}:{record.id}", "service", _said(record, result))
         return encode({"taken": len(spilled), "conflicts": conflicts})

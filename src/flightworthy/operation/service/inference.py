@@ -60,12 +60,17 @@ class Inference:
     async def infer(self, request: Request, caller: Caller) -> Reply:
         """Decide the rows of the tensors."""
         try:
+            if request.headers.get(b"content-encoding", b"identity") != b"identity":
+                raise v2.V2Error(415, "compressed requests are not read; send them plain")
             asked = v2.read(self.desk.pilot, request.body, _json_length(request))
             self._app.limit(caller, len(asked.raws))
             status, body = await self._decided(asked.raws)
             if status != 200:
                 return self._reply(status, v2.error(body.decode(errors="replace")))
-            made, head = v2.write(self.desk.pilot, asked, [_answer(raw) for raw in _RAWS(body)])
+            answers = [_answer(raw) for raw in _RAWS(body)]
+            if all(isinstance(one, Problem) and one.status == 503 for one in answers):
+                return self._reply(503, v2.error(answers[0].title))  # type: ignore[union-attr]
+            made, head = v2.write(self.desk.pilot, asked, answers)
         except v2.V2Error as error:
             return self._reply(error.status, v2.error(error.message))
         except BusyError as error:

@@ -12,9 +12,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,14 @@ class Link:
         self.waiting = 0  # records asked for and not answered
         self.restarts = 0
         self._asked: dict[int, tuple[Ask, Done]] = {}
-        self._lates: deque[tuple[int, int]] = deque()
+        self._lates: list[tuple[int, int]] = []  # a heap: (late, number)
         self._number = 0
         self._out: list[Ask] = []
         self._silent = 0  # answers in a row that did not come in time, or refused
         self._transport: Any = None
         self._leaving = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
         self._loop = asyncio.get_running_loop()
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
@@ -83,11 +84,11 @@ class Link:
         self._number += 1
         ask = Ask(self._number, kind, late, many, raws)
         self._asked[ask.number] = ask, done
-        self._lates.append((late, ask.number))
+        heappush(self._lates, (late, ask.number))
         self.waiting += records
         if self._transport is not None:
             self._send(ask)
-        if self._timer is None:
+        if self._timer is None or late < self._timer_at:
             self._expire_at(late)
 
     async def call(self, kind: int, content: bytes | list[bytes], seconds: float) -> tuple[int, bytes]:
@@ -122,6 +123,9 @@ class Link:
             self._tally(answers.tally)
 
     def _expire_at(self, late: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = late
         self._timer = self._loop.call_later(max(0.0, (late - time.monotonic_ns()) / 1e9), self._expire)
 
     def _expire(self) -> None:
@@ -129,15 +133,15 @@ class Link:
         now, lates = time.monotonic_ns(), self._lates
         while lates:
             late, number = lates[0]
+            if late > now and number in self._asked:
+                self._expire_at(late)
+                return
+            heappop(lates)  # first: who hears of it may ask at once
             if number in self._asked:
-                if late > now:
-                    self._expire_at(late)
-                    return
                 ask, done = self._asked.pop(number)
                 self.waiting -= len(ask.raws)
                 self._silent += ask.kind <= wire.OUTCOME
                 done(wire.REFUSED, b"no answer in time")
-            lates.popleft()
 
     # -- the process --------------------------------------------------------------------------------------------
     async def start(self) -> None:
