@@ -58,7 +58,7 @@ def asgi(port: int) -> None:
 
 
 # One more listener is one more line here and one more `Server` in `servers`.
-LISTENERS: dict[str, Callable[[int], None]] = {"asgi": asgi}
+LISTENERS: dict[str, Callable[[int], None]] = {"own": own, "asgi": asgi}
 
 
 def main() -> None:

@@ -83,8 +83,9 @@ def _first_output(answer: Any) -> float:
     return float(answer["outputs"][0]["data"][0])
 
 
-# Another server (such as our own listener as `echo`) is one more line; `echo` and `governed` have fixed places in the figures.
+# Another server is one more line; `echo` and `governed` have fixed places in the figures.
 SERVERS = {server.name: server for server in (
+    Server("echo", _echo("own"), ready="/", path="/", score=None),
     Server("echo_asgi", _echo("asgi"), ready="/", path="/", score=None),
     Server("governed", _governed, "/v1/decisions", "/health/ready", score=lambda answer: answer["outputs"]["score"]),
     Server("fastapi", _script("fastapi_peer.py"), requirements="fastapi"),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import tempfile
 import threading
 from typing import Any
 
-import ray
-from ray import serve
-from scorer import Scorer, arguments
-from starlette.requests import Request
+# Short, for sockets are in it; and before Ray is imported, which reads where its proxy's files go.
+FILES = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+for name, file in (("CONFIG_FILE_LOC", "haproxy.cfg"), ("SOCKET_PATH", "admin.sock"), ("METRICS_SOCKET_PATH", "metrics.sock"),
+                   ("SERVER_STATE_BASE", ""), ("SERVER_STATE_FILE", "server-state")):
+    os.environ[f"RAY_SERVE_HAPROXY_{name}"] = os.path.join(FILES.name, "proxy", file).rstrip("/")  # noqa: PTH118
+
+import ray  # noqa: E402
+from ray import serve  # noqa: E402
+from scorer import Scorer, arguments  # noqa: E402
+from starlette.requests import Request  # noqa: E402
 
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=512, ray_actor_options={"num_cpus": 0.5})
@@ -31,8 +38,7 @@ class Scores:
 
 if __name__ == "__main__":
     folder, port = arguments()
-    files = tempfile.TemporaryDirectory(prefix="ray-")  # short, for sockets are in it
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000, _temp_dir=files.name)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000, _temp_dir=FILES.name)
     quiet = {"enable_access_log": False, "log_level": "WARNING"}
     serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=quiet)
     serve.run(Scores.bind(folder), route_prefix="/score")  # type: ignore[attr-defined]
@@ -41,4 +47,4 @@ if __name__ == "__main__":
     stop.wait()
     serve.shutdown()
     ray.shutdown()
-    files.cleanup()
+    FILES.cleanup()

@@ -83,6 +83,8 @@ class SqliteLedger:
         if block.entries:
             self._write_entries(db, block.entries)
             self._insert(db, "segment", list(chain.from_iterable(rows)), 5)
+        if not (block.quarantined or block.progress or block.settled):
+            return
         db.executemany(
             "INSERT INTO quarantine (source, position, arrived, reason, field, message, raw, kind, tabular) "
             "VALUES (?,?,?,?,?,?,?,?,?)",

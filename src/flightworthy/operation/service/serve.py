@@ -20,7 +20,7 @@ from flightworthy.operation.service.callers import Callers
 from flightworthy.operation.service.desk import Desk
 from flightworthy.operation.service.errands import Renew
 from flightworthy.operation.service.http import Limits, Listener
-from flightworthy.operation.service.keys import Keys
+from flightworthy.operation.service.keys import LOOK, Keys
 from flightworthy.operation.service.links import Home, Link
 from flightworthy.operation.service.logs import to_stderr
 from flightworthy.operation.service.metrics import Metrics
@@ -147,10 +147,11 @@ class Service:
 
 def _callers(pilot: Pilot, base: Path, host: str) -> Callers | None:
     """Who may call; None: everybody who reaches this machine's own address."""
-    keys, oidc = Keys(base / "keys.json"), pilot.manifest.service.oidc
+    keys, oidc = Keys(base / "keys.json", LOOK), pilot.manifest.service.oidc
     tokens = None
     if oidc is not None:
         tokens = Tokens(Issuer(oidc.issuer, oidc.audience, oidc.jwks, tuple(oidc.algorithms), oidc.roles_claim, oidc.roles))
+        tokens.refresh()  # no early caller shall be refused for want of keys
         tokens.start()
     if keys.all() or tokens is not None:
         return Callers(keys, tokens)

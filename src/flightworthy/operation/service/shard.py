@@ -1,7 +1,8 @@
 """A shard: the process that owns one engine. It takes what waits, decides it as one batch, and makes it durable while it is
 already deciding the next one; answers leave when their batch is durable.
 
-A lone request never waits for company; while a commit is under way requests gather, so that under load batches grow.
+A lone request never waits for company. While a commit is under way requests gather; when enough of them wait, the next batch
+is decided meanwhile. So batches grow under load by themselves.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from flightworthy.decision.guard import Breaker, Guard
 from flightworthy.decision.work import EVENT, Arrivals, Work
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.manifest.load import load
+from flightworthy.model.runtime import INPROCESS
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import encode
 from flightworthy.operation.service.errands import Errands, State
@@ -38,6 +40,7 @@ from flightworthy.operation.service.wire import Ask
 
 _log = logging.getLogger("flightworthy.service")
 _RECEIVE, _SNAPSHOT_EVERY, _PATIENCE = 1 << 20, 50_000, 30.0
+_WORTH = 64  # requests that make it worth deciding the next batch while a commit is under way; fewer wait and travel together
 _LOOK = 50  # milliseconds: how often a shard with nothing to do looks for what it set itself to do later
 
 
@@ -103,7 +106,11 @@ class Shard:
             return
         self._idle.acquire()
         if self.failed is None:
-            self._commits.put(batch)
+            self._receive(block=False)
+            if len(self._waiting) >= _WORTH:
+                self._commits.put(batch)
+            else:
+                self._commit(batch)
             return
         self._idle.release()  # the batch before was lost, and this one stands upon it: once more from the ledger
         if again:
@@ -124,15 +131,18 @@ class Shard:
 
     def _commit_all(self) -> None:
         while (batch := self._commits.get()) is not None:
-            try:
-                self.engine.commit(batch.work)
-                if self.engine.pilot.manifest.service.durable:
-                    self.send(answers_of(self.engine, batch.asks, batch.work, (time.monotonic_ns() - batch.started) / 1e9))
-            except Exception as error:  # noqa: BLE001 - every caller hears of it
-                self.fail(error)
-                self.send(refusals(batch.asks, error))
-            finally:
-                self._idle.release()
+            self._commit(batch)
+
+    def _commit(self, batch: Batch) -> None:
+        try:
+            self.engine.commit(batch.work)
+            if self.engine.pilot.manifest.service.durable:
+                self.send(answers_of(self.engine, batch.asks, batch.work, (time.monotonic_ns() - batch.started) / 1e9))
+        except Exception as error:  # noqa: BLE001 - every caller hears of it
+            self.fail(error)
+            self.send(refusals(batch.asks, error))
+        finally:
+            self._idle.release()
 
     # -- what errands need --------------------------------------------------------------------------------------
     def fail(self, error: BaseException) -> None:
@@ -220,9 +230,13 @@ class Shard:
 
 
 def guard(engine: Engine) -> None:
-    """Give the models their time limits."""
-    timeout = engine.pilot.manifest.service.model_timeout / 1e6
-    engine.line.guards.update({step: Guard(timeout, Breaker(engine.clock)) for step in (CHAMPION, PREVIOUS)})
+    """Give the models their time limits. The built-in flavour in this very process computes and cannot wait for anything: a
+    limit would cost it a change of threads for each batch and never strike."""
+    manifest = engine.pilot.manifest
+    engine.line.guards.clear()
+    if (manifest.adapters.runtime, manifest.model.flavour) != (INPROCESS, "lightgbm"):
+        timeout = manifest.service.model_timeout / 1e6
+        engine.line.guards.update({step: Guard(timeout, Breaker(engine.clock)) for step in (CHAMPION, PREVIOUS)})
     engine.line.chain.guards = engine.line.guards
 
 
