@@ -7,8 +7,10 @@ STAMP  := $(VENV)/.installed-$(shell cksum $(LOCK) pyproject.toml | cksum | cut 
 N      ?= 200
 DATA   ?=
 JOBS   ?= 2
+ARGS   ?=
 
-.PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan crash-test fuzz lock clean
+.PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day fault-test \
+  service-crash-test crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -49,6 +51,18 @@ bench-stream: env    ## events from Parquet to durable decisions, beside the mod
 bench-turbofan: env  ## the second pilot: make bench-turbofan DATA=folder
 	$(BIN)/python -m benchmarks.turbofan $(DATA)
 
+bench-service: env   ## decisions over HTTP beside other servers (makes their environments; needs wrk)
+	$(BIN)/python -m benchmarks.service $(ARGS)
+
+bench-day: env       ## a day of two million decisions at twenty times its speed: make bench-day ARGS="--speed 20"
+	$(BIN)/python -m benchmarks.service.day $(ARGS)
+
+fault-test: env      ## every adapter of the service slow, hanging, failing, flapping, killed, under load
+	$(BIN)/python -m benchmarks.service.faults $(ARGS)
+
+service-crash-test: env  ## kill -9, SIGTERM and reloads of the service under load: make service-crash-test N=200
+	$(BIN)/python -m benchmarks.service.crash $(N) $(ARGS)
+
 crash-test: env      ## kill -9 at random instants: make crash-test N=200
 	$(BIN)/python -m benchmarks.crash $(N)
 
@@ -56,7 +70,7 @@ fuzz: env            ## a hundred thousand broken records
 	$(BIN)/python -m benchmarks.fuzz
 
 lock:                ## pin dependencies anew (needs uv)
-	uv pip compile --quiet pyproject.toml --extra files --extra service --extra report --extra bench --extra docs --extra dev \
+	uv pip compile --quiet pyproject.toml --extra files --extra service --extra otel --extra report --extra bench --extra docs --extra dev \
 	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o $(LOCK)
 
 clean:               ## remove what was made

@@ -154,10 +154,16 @@ class Engine:
 
     def act(self, name: str, who: str, said: dict[str, str]) -> ActRecord:
         """Write down that something was done; returns when it is durable. No batch may be under way."""
-        record = ActRecord(VERSION, ACT, self.admission.next_seq, name, who, said, self.clock.now())
-        self.ledger.commit(Block(entries_of([record])))
-        self.admission.next_seq += 1
-        return record
+        return self.acts(who, [(name, said)])[0]
+
+    def acts(self, who: str, done: Sequence[tuple[str, dict[str, str]]]) -> list[ActRecord]:
+        """Write several down with one commit."""
+        first, now = self.admission.next_seq, self.clock.now()
+        records = [ActRecord(VERSION, ACT, first + i, name, who, said, now) for i, (name, said) in enumerate(done)]
+        if records:
+            self.ledger.commit(Block(entries_of(records)))
+            self.admission.next_seq += len(records)
+        return records
 
     def kill(self, on: bool, who: str, why: str) -> ActRecord:
         """The kill switch: while it is on, no model is asked and the baseline decides everything. It outlives restarts."""

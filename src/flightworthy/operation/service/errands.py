@@ -165,13 +165,10 @@ class Errands:
         engine = shard.engine
         results = engine.process(Arrivals([s.raw for s in spilled], engine.clock.now(), source="spill",
                                           spilled=[Spilled(s.why, s.arrived, s.decided) for s in spilled]))
-        conflicts = 0
-        for record, result in zip(spilled, results, strict=True):
-            if getattr(result, "kind", "") == DECISION and result.path[0].startswith(SPILLED):
-                continue  # taken in, now or before
-            conflicts += 1
-            engine.act(f"{ANSWERED}:{record.id}", "service", _said(record, result))
-        return encode({"taken": len(spilled), "conflicts": conflicts})
+        told = [(f"{ANSWERED}:{record.id}", _said(record, result)) for record, result in zip(spilled, results, strict=True)
+                if getattr(result, "kind", "") != DECISION or not result.path[0].startswith(SPILLED)]
+        engine.acts("service", told)
+        return encode({"taken": len(spilled), "conflicts": len(told)})
 
 
 def _said(record: SpilledRecord, result: Any) -> dict[str, str]:
