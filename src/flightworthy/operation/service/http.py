@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
     # -- what the parser calls ------------------------------------------------------------------------------------
     def _begin(self) -> None:
         self._url, self._headers, self._parts = b"", {}, []  # type: ignore[var-annotated]
-        self._size = self._length = 0
+        self._size = self._length = self._head = 0
         self._headed = self._begun = False
 
     def on_message_begin(self) -> None:
@@ -154,9 +154,17 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
+        self._weigh(len(url))
+
+    def _weigh(self, size: int) -> None:
+        """Heads are weighed twice: as they come, so that a slow one ends early, and here, where one came in one piece."""
+        self._head += size
+        if self._head > self._limits.head:
+            self._refuse(431)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
+        self._weigh(len(name) + len(value))
         if name in self._headers and name in (b"authorization", b"content-length", b"host"):
             self._refuse(400)
         self._headers[name] = value
