@@ -124,5 +124,5 @@ def test_every_metric_is_explained() -> None:
 
     page = (ROOT / "docs" / "service.md").read_text()
     names = [m.name + ("_total" if m.type == "counter" else "") for m in Metrics().registry.collect()]
-    assert len(names) == 10
+    assert len(names) == 16
     assert [name for name in names if f"`{name}`" not in page] == []

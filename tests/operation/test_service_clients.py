@@ -45,12 +45,12 @@ def test_tritonclient_works_unchanged(start: Callable[..., Service], starter_tra
     assert first.as_numpy("decision").tolist() == again.as_numpy("decision").tolist() == [1, 2, 3, 4, 5]
     assert first.as_numpy("action").astype(str).tolist() == again.as_numpy("action").astype(str).tolist()
     assert np.isfinite(first.as_numpy("score")).all()
-    with pytest.raises(InferenceServerException, match="unknown|missing|required|no input"):
+    with pytest.raises(InferenceServerException, match=r"unknown|missing|required|no input"):
         client.infer("starter", inputs(True)[:1])
     with pytest.raises(InferenceServerException):
         client.infer("nothing", inputs(True))
     client.close()
-    status, headers, body = service.raw("POST", "/v2/models/starter/infer", b"{}", {"Content-Encoding": "gzip"})
+    status, _, body = service.raw("POST", "/v2/models/starter/infer", b"{}", {"Content-Encoding": "gzip"})
     assert (status, list(json.loads(body))) == (415, ["error"])
     assert "error" in service.call("GET", "/v2/models/nothing")[1]
 
@@ -73,5 +73,5 @@ def test_schemathesis_finds_no_server_error_and_no_status_we_do_not_describe(sta
          "--phases", "examples,coverage,fuzzing", "--exclude-path", "/health/ready", "--no-color"],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "Coverage" in done.stdout and "test cases" in done.stdout.lower() or "passed" in done.stdout.lower(), done.stdout[-2000:]
+    assert ("Coverage" in done.stdout and "test cases" in done.stdout.lower()) or "passed" in done.stdout.lower(), done.stdout[-2000:]
     assert service.call("GET", "/health/ready")[0] == 200
