@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,7 +112,8 @@ def started(server: Server, ground: Ground, work: Path) -> Iterator[tuple[Tree, 
     """
     python, versions = environment(server.requirements) if server.requirements else (Path(sys.executable), {})
     place = Place(ground, python, free_port(), work)
-    environ = {"OMP_NUM_THREADS": "1", "BENCH_FOLDER": str(ground.folder), "BENCH_WORK": str(work),
+    passing = tempfile.mkdtemp(prefix="bench-")  # a short path, for some peers have sockets there
+    environ = {"OMP_NUM_THREADS": "1", "BENCH_FOLDER": str(ground.folder), "BENCH_WORK": str(work), "TMPDIR": passing,
                "PYTHONPATH": str(PEERS), **server.environ}
     tree = Tree(server.command(place), environ, work / "server.log")
     try:
@@ -118,3 +121,4 @@ def started(server: Server, ground: Ground, work: Path) -> Iterator[tuple[Tree, 
         yield tree, place.port, versions
     finally:
         tree.stop()
+        shutil.rmtree(passing, ignore_errors=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import tempfile
-import threading
 from typing import Any
 
-# Short, for sockets are in it; and before Ray is imported, which reads where its proxy's files go.
-FILES = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+# Before Ray is imported, which reads where its proxy's files go.
+FILES = os.environ["TMPDIR"]
 for name, file in (("CONFIG_FILE_LOC", "haproxy.cfg"), ("SOCKET_PATH", "admin.sock"), ("METRICS_SOCKET_PATH", "metrics.sock"),
                    ("SERVER_STATE_BASE", ""), ("SERVER_STATE_FILE", "server-state")):
-    os.environ[f"RAY_SERVE_HAPROXY_{name}"] = os.path.join(FILES.name, "proxy", file).rstrip("/")  # noqa: PTH118
+    os.environ[f"RAY_SERVE_HAPROXY_{name}"] = os.path.join(FILES, "proxy", file).rstrip("/")  # noqa: PTH118
 
 import ray  # noqa: E402
 from ray import serve  # noqa: E402
@@ -38,13 +36,9 @@ class Scores:
 
 if __name__ == "__main__":
     folder, port = arguments()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000, _temp_dir=FILES.name)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000, _temp_dir=FILES,
+             _node_ip_address="127.0.0.1")
     quiet = {"enable_access_log": False, "log_level": "WARNING"}
     serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=quiet)
     serve.run(Scores.bind(folder), route_prefix="/score")  # type: ignore[attr-defined]
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    stop.wait()
-    serve.shutdown()
-    ray.shutdown()
-    FILES.cleanup()
+    signal.pause()  # Ray's own handler of SIGTERM takes the cluster down

@@ -13,7 +13,7 @@ from flightworthy.decision.engine import Engine, load_models
 from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.decision.recovery import advance_from_ledger
 from flightworthy.governance.ledger import DECISION
-from flightworthy.ground.errors import ManifestError, ModelError
+from flightworthy.ground.errors import DataError, ModelError
 from flightworthy.integration.features.state import FeatureState
 from flightworthy.manifest.load import load
 
@@ -38,11 +38,12 @@ class Renewed:
 
 
 def renew(engine: Engine, folder: Path) -> Renewed:
-    """Read the pilot's folder and its models again, and try the result. Raises `ManifestError`, `ModelError` or `LedgerError`."""
+    """Read the pilot's folder and its models again, and try the result. Raises `ManifestError`, `DataError`,
+    `ModelError` or `LedgerError`."""
     pilot = load(folder)
     if (pilot.name, pilot.manifest.adapters.ledger) != (engine.pilot.name, engine.pilot.manifest.adapters.ledger):
-        raise ManifestError("a reload cannot move to another pilot or another ledger", where=str(folder),
-                            found=f"{pilot.name}, {pilot.manifest.adapters.ledger}", next_step="start a service of its own")
+        raise DataError("a reload cannot move to another pilot or another ledger", where=str(folder),
+                        found=f"{pilot.name}, {pilot.manifest.adapters.ledger}", next_step="start a service of its own")
     line = Line(pilot, load_models(pilot, engine.models_folder))
     line.guards = engine.line.guards
     line.use(line.chain.models)
