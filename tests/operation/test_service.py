@@ -93,6 +93,7 @@ def test_with_keys_each_route_wants_its_role(start: Callable[[], Service], start
     for path in ("/health/live", "/health/ready", "/openapi.json"):
         assert service.call("GET", path)[0] == 200
     keys.revoke(made["decide"].split("_")[1])
+    time.sleep(0.6)  # the file is looked at twice a second
     assert service.call("POST", "/v1/decisions", line, made["decide"])[0] == 401
 
 

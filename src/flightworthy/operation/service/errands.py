@@ -13,7 +13,7 @@ import msgspec
 from flightworthy.decision.fallback import SPILLED
 from flightworthy.decision.reload import Renewed, renew
 from flightworthy.decision.work import Arrivals, Spilled
-from flightworthy.governance.ledger import DECISION, Block
+from flightworthy.governance.ledger import ACT, DECISION, Block
 from flightworthy.ground.clock import iso
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.operation.service import wire
@@ -167,7 +167,8 @@ class Errands:
                                           spilled=[Spilled(s.why, s.arrived, s.decided) for s in spilled]))
         told = [(f"{ANSWERED}:{record.id}", _said(record, result)) for record, result in zip(spilled, results, strict=True)
                 if getattr(result, "kind", "") != DECISION or not result.path[0].startswith(SPILLED)]
-        engine.acts("service", told)
+        known = engine.ledger.newest(ACT, [name for name, _ in told])  # from a try whose acknowledgement was lost
+        engine.acts("service", [(name, said) for name, said in told if name not in known])
         return encode({"taken": len(spilled), "conflicts": len(told)})
 
 
