@@ -1,6 +1,8 @@
 """The governed service beside an echo and beside model servers without governance; writes ``out/bench/service.json``.
 
 Usage: python -m benchmarks.service [--only NAME[,NAME]] [--seconds N] [--page]
+
+With --only it writes ``out/bench/service_only.json``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import step, write
+from benchmarks.common import OUT, step, write
 from benchmarks.service.envs import PeerError
 from benchmarks.service.measure import measure
 from benchmarks.service.page import page, table
@@ -40,10 +42,11 @@ def main() -> None:
     ground = prepared()
     found = {name: attempt(name, ground, given.seconds) for name in names}
     result = {"seconds": given.seconds, "machine": machine(), **arranged(found)}
-    write("service", result)
+    name = "service_only" if given.only else "service"  # a trial does not take the place of the whole
+    write(name, result)
     print("\n" + table(result))
     if given.page:
-        PAGE.write_text(page(json.loads(Path("out/bench/service.json").read_text())), encoding="utf-8")
+        PAGE.write_text(page(json.loads((OUT / f"{name}.json").read_text())), encoding="utf-8")
         print(f"→ {PAGE}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import secrets
 import shutil
 import subprocess
@@ -30,19 +31,23 @@ def wrk() -> str:
 
 
 def closed_loop(port: int, templates: Path, seconds: float, folder: Path) -> dict[str, Any]:
-    """Requests a second that were answered with a status below 400, and errors by kind."""
+    """Requests a second that were answered with a status below 400, errors, and the share of its core that wrk took."""
     result = folder / "wrk.json"
     result.unlink(missing_ok=True)
     environ = {"WRK_TEMPLATES": str(templates), "WRK_PREFIX": secrets.token_hex(4), "WRK_RESULT": str(result)}
     command = ["taskset", "-c", str(LOAD_CORE), wrk(), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s",
                "--timeout", "10s", "-s", str(SCRIPT), f"http://127.0.0.1:{port}"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=seconds + 60,
                           check=False)
     if done.returncode != 0 or not result.exists():
         raise PeerError(f"wrk failed: {(done.stderr or done.stdout).strip()[-400:]}")
     found: dict[str, Any] = json.loads(result.read_text())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    share = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / found["seconds"]
     errors = sum(found[kind] for kind in ("status", "connect", "read", "write", "timeout"))
-    return {"rps": (found["requests"] - found["status"]) / found["seconds"], "requests": found["requests"], "errors": errors}
+    return {"rps": (found["requests"] - found["status"]) / found["seconds"], "requests": found["requests"], "errors": errors,
+            "cpu_share": share}
 
 
 def measured(tree: Tree, port: int, templates: Path, seconds: float, folder: Path) -> dict[str, Any]:
@@ -56,4 +61,4 @@ def measured(tree: Tree, port: int, templates: Path, seconds: float, folder: Pat
     busy, memory = others.cores(), tree.memory_mb()
     return {"rps": found["rps"], "errors": found["errors"], "cpu_s_per_1000": 1000 * used / max(1, found["requests"]),
             "rss_mb": memory["rss"], "pss_mb": memory["pss"],
-            "others_cores": busy}
+            "wrk_cpu_share": found["cpu_share"], "others_cores": busy}

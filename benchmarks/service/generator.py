@@ -82,7 +82,7 @@ class Run:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.start = 0
         self.relative = due
-        self.due = memoryview(due)
+        self.due = due.data
 
     async def play(self) -> None:
         """Connect, send everything, wait for the answers, at most `Plan.drain` seconds after the last was due."""
@@ -92,7 +92,7 @@ class Run:
             await self.connect()
         self.start = _now() + 50_000_000
         self.epoch = self.plan.epoch or time.time_ns() // 1000
-        self.due = memoryview(self.relative + self.start)
+        self.due = (self.relative + self.start).data
         self.loop.add_reader(self.timer.fd, self.woken)
         self.timer.arm(self.due[0])
         limit = self.relative[-1] / 1e9 + self.plan.drain

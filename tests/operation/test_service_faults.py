@@ -175,7 +175,7 @@ def test_an_acknowledgement_that_was_lost_does_not_change_what_the_caller_was_to
         time.sleep(0.05)
     for line, said in told.items():
         now = service.call("POST", "/v1/decisions", line)[1]
-        assert (now["action"], now["by"], now["decided"]) == (said["action"], "default", said["decided"])
+        assert (now.get("action"), now.get("by"), now.get("decided")) == (said["action"], "default", said["decided"]), now
     service.wait()
     assert service.stop() == 0
     ledger = ledger_of(service)

@@ -124,7 +124,8 @@ class Admission:
         """Keep the events that are new and in time. Nearly all batches are regular: then no event is looked at alone."""
         newest = np.maximum.accumulate(np.r_[self.watermark, work.times])
         index = dict(zip(ids, range(len(ids)), strict=True))
-        if len(index) < len(ids) or (work.times < newest[:-1] - self.lateness).any() or \
+        late = work.arrivals.spilled is None and (work.times < newest[:-1] - self.lateness).any()
+        if len(index) < len(ids) or late or \
                 (known and not index.keys().isdisjoint(known)):
             rows = self._sift(work, ids, known)
             work.keep(rows)
@@ -149,7 +150,7 @@ class Admission:
                 self._repeated(work, place, event, Earlier(0, work.events[rows[first]], time, None, work, first))
             elif name in known:
                 self._repeated(work, place, event, self._earlier(name, known[name]))
-            elif time < watermark - self.lateness:
+            elif time < watermark - self.lateness and work.arrivals.spilled is None:  # who was answered stays answered
                 behind = say((watermark - time) // 1_000_000 * 1_000_000)
                 self._reject(work, place, Rejection(
                     "late", self.line.contract.time_field,

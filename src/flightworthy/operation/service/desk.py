@@ -11,9 +11,11 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from flightworthy.decision.fallback import DEFAULT, SPILLED
 from flightworthy.ground.clock import Clock, iso
+from flightworthy.integration.batch import Columns
 from flightworthy.integration.contract import Contract, RejectionError
 from flightworthy.manifest.pilot import ParsedRule, Pilot
 from flightworthy.operation.service import wire
@@ -39,6 +41,7 @@ class Desk:
         """Go on with another version of the manifest."""
         self.pilot, self.service = pilot, pilot.manifest.service
         self._contract = Contract(pilot)
+        self._columns = Columns(pilot, self._contract)
         # A tenth of the budget is left for the fallback and the way back.
         self._patience = int(self.service.deadline * 1000 * 0.9)
         defaults = [step for step in pilot.fallback if isinstance(step, ParsedRule)]
@@ -112,6 +115,7 @@ class Desk:
     def _spill(self, raw: bytes, why: str, done: Done) -> None:
         try:
             event = self._contract.read(raw)
+            self._plausible(event)
         except RejectionError as error:
             done(503, encode(problem(503, error.rejection.reason, "the record was not accepted, and cannot be held now",
                                      error.rejection.message, error.rejection.field, retry=True)))
@@ -128,6 +132,13 @@ class Desk:
                 done(503, encode(problem(503, "ledger", "neither the ledger nor the file beside it can be written", retry=True)))
 
         self.spill.add(record, written)
+
+    def _plausible(self, event: Any) -> None:
+        """What the ledger's contract asks beyond types. Raises `RejectionError`."""
+        times = self._columns.times([event])
+        bad = self._columns.suspicious(self._columns.numbers([event], times), times, np.array([self.clock.now()]))
+        if bad:
+            raise RejectionError(bad[0])
 
     def _answer(self, record: SpilledRecord) -> Answer:
         return Answer(record.id, None, record.action, record.quantity, dict.fromkeys(self.pilot.outputs), (), DEFAULT,
