@@ -24,6 +24,7 @@ from flightworthy.operation.service.keys import LOOK, Keys
 from flightworthy.operation.service.links import Home, Link
 from flightworthy.operation.service.logs import to_stderr
 from flightworthy.operation.service.metrics import Metrics
+from flightworthy.operation.service.rest import seldom_collect
 from flightworthy.operation.service.spill import Spill
 from flightworthy.operation.service.tokens import Issuer, Tokens
 
@@ -82,6 +83,7 @@ class Service:
             self._app = app
             listener = Listener(app.handle, self.listen.limits)
             self.metrics.broken = lambda: listener.broken
+            seldom_collect()
             await self._until_signal(listener, desk)
         finally:
             for job in self._jobs:

@@ -35,12 +35,14 @@ from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import encode
 from flightworthy.operation.service.errands import Errands, State
 from flightworthy.operation.service.logs import to_stderr
+from flightworthy.operation.service.rest import seldom_collect
 from flightworthy.operation.service.telling import answers_of, refusals
 from flightworthy.operation.service.wire import Ask
 
 _log = logging.getLogger("flightworthy.service")
 _RECEIVE, _SNAPSHOT_EVERY, _PATIENCE = 1 << 20, 50_000, 30.0
 _WORTH = 64  # requests that make it worth deciding the next batch while a commit is under way; fewer wait and travel together
+_CLEAN = 30.0  # seconds after which a moment of rest is used to look for garbage
 _LOOK = 50  # milliseconds: how often a shard with nothing to do looks for what it set itself to do later
 
 
@@ -72,7 +74,7 @@ class Shard:
         self._sending = threading.Lock()
         self.failed: BaseException | None = None  # of the last commit; the engine then is ahead of its ledger
         self._saved = engine.admission.next_seq
-        self._expected = self._sample()
+        self._expected, self._collected = self._sample(), time.monotonic()
         self._committer = threading.Thread(target=self._commit_all, name="committer", daemon=True)
         self._committer.start()
 
@@ -86,6 +88,9 @@ class Shard:
                 self.decide(self._take())
             elif self.engine.admission.next_seq - self._saved >= _SNAPSHOT_EVERY:
                 self._save()
+            elif time.monotonic() - self._collected > _CLEAN:
+                gc.collect()  # nobody waits
+                self._collected = time.monotonic()
         self.settle()
         self._commits.put(None)
         self._committer.join()
@@ -273,9 +278,7 @@ def main() -> None:
     except FlightworthyError as error:
         link.sendall(wire.frame(wire.Answers([wire.Told(0, wire.REFUSED, str(error).encode())])))
         sys.exit(2)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    seldom_collect()
     sys.setswitchinterval(0.001)
     shard = Shard(engine, link, Path(args.pilot))
     shard.send(wire.Answers([wire.Told(0, 200, encode(shard.about()))]))
