@@ -103,10 +103,7 @@ class Service:
                   server.sockets[0].getsockname()[1], len(desk.links))
         await ended.wait()
         _log.info("leaving: answering for %.1f s more", self.listen.notice)
-        listener.draining = True
-        await listener.drain(self.listen.notice, 0.0)
-        server.close()
-        await listener.drain(0.0, _PATIENCE)
+        await listener.drain(self.listen.notice, server.close, _PATIENCE)
 
     def _homes(self) -> list[Home]:
         models = self.base / self.pilot.manifest.adapters.models.removeprefix("file:///")
