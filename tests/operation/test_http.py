@@ -69,6 +69,7 @@ def test_a_pipeline_is_answered_in_order(service: Service, starter_trained: Trai
     assert len(bodies) == 21 and bodies[-1] == {"live": True}
 
 
+@pytest.mark.slow
 def test_slow_callers_are_told_and_let_go(service: Service) -> None:
     started = time.monotonic()
     assert talk(service, b"POST /v1/decisions HT", 30).startswith(b"HTTP/1.1 408 ")

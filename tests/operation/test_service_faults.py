@@ -21,7 +21,7 @@ from flightworthy.manifest.load import load
 from tests.conftest import Trained
 from tests.operation.running import Service, exists
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 DEFAULT = ("fallback: [previous, baseline]", "fallback: [previous, baseline, {then: wait}]")
 Start = Callable[..., Service]
 

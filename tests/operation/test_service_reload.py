@@ -23,7 +23,7 @@ from tests.conftest import Trained
 from tests.operation.running import Service
 from tests.operation.test_service_faults import good
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 Start = Callable[..., Service]
 RULE = "score * 0.02 * amount > 1.5"
 
