@@ -64,6 +64,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[bool] | None = None
 
     # -- asking -------------------------------------------------------------------------------------------------
     @property
@@ -157,7 +158,7 @@ class Link:
             [sys.executable, "-m", "flightworthy.operation.service.shard", str(home.pilot), str(home.base), str(home.models),
              str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
         theirs.close()
-        self._transport_of_start, _ = await self._loop.create_connection(lambda: _Pipe(self), sock=ours)
+        await self._loop.create_connection(lambda: _Pipe(self), sock=ours)
         await asyncio.wait_for(asyncio.shield(self._up), _START)
 
     def came_up(self, transport: Any, body: bytes) -> None:
@@ -201,7 +202,13 @@ class Link:
                 heard = time.monotonic()
 
     async def probe(self, seconds: float) -> bool:
-        """Whether the shard can make something durable now, and answers."""
+        """Whether the shard can make something durable now, and answers. Who asks meanwhile shares the answer: a caller without
+        a key may ask for readiness, and shall not be able to keep the disk busy."""
+        if self._probing is None or self._probing.done():
+            self._probing = self._loop.create_task(self._probe(seconds))
+        return await asyncio.shield(self._probing)
+
+    async def _probe(self, seconds: float) -> bool:
         status, body = await self.call(wire.PING, b"", seconds)
         if status != 200 or self.state is None:
             return False

@@ -66,7 +66,6 @@ class Shard:
         self._ready.register(self._reader, select.POLLIN)
         self._frames = wire.Frames()
         self._waiting: deque[Ask] = deque()
-        self._records = 0
         self._errands = Errands(self, folder)
         self._leaving = False
         self._idle = threading.Semaphore(1)  # free: no commit is under way
