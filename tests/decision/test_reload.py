@@ -17,6 +17,7 @@ from flightworthy.decision.work import Arrivals, Spilled
 from flightworthy.ground.errors import DataError, ManifestError, ModelError
 from flightworthy.integration.contract import Rejection
 from flightworthy.manifest.load import load
+from flightworthy.model.asked import LoadedModel
 from tests.conftest import PILOTS, Trained
 
 RULE = "score * 0.02 * amount > 1.5"
@@ -77,10 +78,8 @@ def test_what_does_not_hold_is_refused(open_engine: Callable[..., Engine], tmp_p
         renew(engine, copy(tmp_path, (RULE, "scor > 1")))
     with pytest.raises(DataError, match="another pilot or another ledger"):
         renew(engine, copy(tmp_path, ("pilot: starter", "pilot: other")))
-    from flightworthy.model.lightgbm import Booster
-
     with monkeypatch.context() as patched:
-        patched.setattr(Booster, "predict", lambda _, x: x[:, 0] * float("nan"))
+        patched.setattr(LoadedModel, "predict", lambda _, x: x[:, :1] * float("nan"))
         with pytest.raises(ModelError, match="not finite"):
             renew(engine, copy(tmp_path, (RULE, "score > 0.5")))
     shutil.rmtree(engine.models_folder)

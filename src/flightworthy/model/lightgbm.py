@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flightworthy.ground.errors import ModelError
-from flightworthy.model.runtime import Floats, Parts, Recipe
+from flightworthy.model.runtime import Floats, Parts, Predictor, Recipe, as_inputs
 
 _OBJECTIVES = {"binary": "binary", "regression": "regression"}
 _FLOAT64, _ROW_MAJOR, _NORMAL = 1, 1, 0
@@ -36,8 +36,14 @@ class LightGBM:
                 "gain": {name: round(float(gain), 6) for name, gain in
                          zip(recipe.inputs, booster.feature_importance("gain"), strict=True)}}
 
-    def open(self, parts: Parts) -> Booster:
-        return Booster(parts["booster"])
+    def open(self, parts: Parts) -> Predictor:
+        """Our own walk through the trees where it knows all of them and gives LightGBM's bits, else LightGBM itself."""
+        from flightworthy.model.trees import forest
+
+        booster, trees = Booster(parts["booster"]), forest(parts["booster"])
+        if trees is None or not trees.agrees(booster):
+            return booster
+        return trees
 
 
 class Booster:
@@ -50,14 +56,12 @@ class Booster:
         self._call("LGBM_BoosterLoadModelFromString", text.encode(), ctypes.byref(rounds), ctypes.byref(self._handle))
         width = ctypes.c_int()
         self._call("LGBM_BoosterGetNumFeature", self._handle, ctypes.byref(width))
-        self._width = width.value
+        self.width = width.value
         self.threads = threads
 
     def predict(self, x: Floats) -> Floats:
         """(n, inputs) → (n,). The C library releases the interpreter while it works."""
-        data = np.ascontiguousarray(x, np.float64)
-        if data.ndim != 2 or data.shape[1] != self._width:
-            raise ModelError("the model sees another number of inputs", found=data.shape, expected=f"(n, {self._width})")
+        data = as_inputs(x, self.width)
         out = np.empty(len(data))
         if len(data) == 0:
             return out

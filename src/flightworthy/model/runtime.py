@@ -59,6 +59,14 @@ class Flavour(Protocol):
         ...
 
 
+def as_inputs(x: Floats, width: int) -> Floats:
+    """x (n, width), its numbers in one piece. Raises `ModelError` for another shape."""
+    data = np.ascontiguousarray(x, np.float64)
+    if data.ndim != 2 or data.shape[1] != width:
+        raise ModelError("the model sees another number of inputs", found=data.shape, expected=f"(n, {width})")
+    return data
+
+
 def opened(content: Mapping[str, Any], folder: Path) -> Predictor:
     """The predictor of an artefact's content in this process. Raises `ModelError` when the code it was trained with is not
     the pilot's any more."""
