@@ -56,7 +56,8 @@ class Forest:
         if len(inner):
             nodes = rng.choice(inner, x.shape)
             at, test = (self.ways[nodes] >> FEATURE).astype(np.int64), self.tests[nodes]
-            x[np.arange(_TRIED)[:, None], at] = np.choose(rng.integers(3, size=x.shape), [test, np.nextafter(test, np.inf), np.nan])
+            kind = rng.integers(3, size=x.shape)
+            x[np.arange(_TRIED)[:, None], at] = np.choose(kind, [test, np.nextafter(test, np.inf), np.nan])
         return self.predict(x).tobytes() == other.predict(x).tobytes()
 
 
