@@ -79,7 +79,7 @@ def test_rows_of_tables_are_read_like_records(contract: Contract) -> None:
     with pytest.raises(RejectionError) as caught:
         contract.read({**GOOD, "amount": float("inf")})
     assert caught.value.rejection.reason == "range"
-    assert contract.read_table([GOOD, {**GOOD, "amount": -1}]) is None
+    assert contract.read_all([GOOD, {**GOOD, "amount": -1}]) is None
 
 
 def test_outcomes() -> None:

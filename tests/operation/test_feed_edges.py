@@ -35,7 +35,7 @@ def outcomes(lots: list[Lot]) -> list[Any]:
 def events(pilot: Pilot, lots: list[Lot]) -> int:
     """How many fit the contract."""
     raws = [raw for lot in lots for raw, kind in zip(lot.raws, lot.kinds or [0] * len(lot.raws), strict=True) if kind == 0]
-    return sum(Contract(pilot).read_table([raw]) is not None or bool(Contract(pilot).read(raw)) for raw in raws)
+    return sum(Contract(pilot).read_all([raw]) is not None or bool(Contract(pilot).read(raw)) for raw in raws)
 
 
 def csv_of(path: Path, rows: int) -> Path:

@@ -81,9 +81,9 @@ class Admission:
                     truths.append((i, self.outcomes.read(raws[i])))
                 except RejectionError as error:
                     self._reject(work, i, error.rejection)
-        table = self.line.contract.read_table(raws if kinds is None else [raws[i] for i in work.at])
-        if table is not None:
-            work.events = table
+        events = self.line.contract.read_all(raws if kinds is None else [raws[i] for i in work.at])
+        if events is not None:
+            work.events = events
             return truths
         places, read = work.at, self.line.contract.read
         work.at = at = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -39,7 +40,9 @@ class Columns:
                           for n, s in events.fields.items() if s.type == "decimal"}
         self._future = events.future
         self._take: dict[str, Callable[[Sequence[Any]], Floats]] = {
-            name: _taker(name, spec) for name, spec in events.fields.items() if spec.type != "text"}
+            name: _taker(name, spec) for name, spec in events.fields.items() if spec.type in ("category", "time")}
+        self._plain = [name for name in self._frame_fields if name != events.time and name not in self._take]
+        self._values = attrgetter(*self._plain, *self._plain[:1])  # the first twice: of one name it would give no tuple
         self._time_spec = events.fields[events.time]
 
     def times(self, events: Sequence[Any]) -> Ints:
@@ -48,7 +51,10 @@ class Columns:
 
     def numbers(self, events: Sequence[Any], times: Ints) -> dict[str, Floats]:
         """Every field expressions can read, (n) each: money in units, categories as codes, null as NaN."""
-        out = {name: self._take[name](events) for name in self._frame_fields if name != self.contract.time_field}
+        values = list(chain.from_iterable(map(self._values, events))) if self._plain else []
+        matrix = np.array(values, np.float64).reshape(len(events), len(self._plain) + 1 if self._plain else 0).T.copy()
+        out = dict(zip(self._plain, matrix[: len(self._plain)], strict=True))
+        out |= {name: take(events) for name, take in self._take.items() if name != self.contract.time_field}
         for name, scale in self._decimals.items():
             out[name] = np.where(self._close(out[name], scale), np.rint(out[name] * scale) / scale, out[name])
         out[self.contract.time_field] = times.astype(np.float64)
@@ -136,11 +142,7 @@ def _taker(name: str, spec: FieldSpec) -> Callable[[Sequence[Any]], Floats]:
     if spec.type == "category":
         codes: dict[Any, float] = {word: float(i) for i, word in enumerate(spec.values or ())} | {None: math.nan}
         return lambda events: np.array([codes[get(e)] for e in events], np.float64)
-    if spec.type == "time":
-        return lambda events: _nullable_times([get(e) for e in events], spec)
-    if spec.nullable:
-        return lambda events: np.array([math.nan if (v := get(e)) is None else v for e in events], np.float64)
-    return lambda events: np.array(list(map(get, events)), np.float64)
+    return lambda events: _nullable_times([get(e) for e in events], spec)
 
 
 def _times(values: list[Any], spec: FieldSpec) -> Ints:

@@ -112,8 +112,24 @@ class Contract:
             no_duplicates(raw)
         return event
 
-    def read_table(self, rows: Sequence[Raw]) -> list[Any] | None:
-        """The events of rows of a table in one go, or None when one of them does not fit (or is not such a row)."""
+    def read_all(self, raws: Sequence[Raw]) -> list[Any] | None:
+        """The events of records in one go, or None when one of them does not fit, or needs a closer look."""
+        if not raws or type(raws[0]) is not bytes:
+            return self._read_table(raws)
+        try:
+            if max(map(len, raws)) > self._max_bytes:
+                return None
+            events = list(map(self._decoder.decode, raws))  # type: ignore[arg-type]
+            together = b"\n".join(raws)  # type: ignore[arg-type]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError):
+            return None
+        # Every field is there in every record: with no more colons than fields, no name can stand twice in any of them.
+        if _members(together) != self._all * len(events) or any(
+                None in map(attrgetter(name), events) for name in self._optional):
+            return None
+        return events
+
+    def _read_table(self, rows: Sequence[Raw]) -> list[Any] | None:
         try:
             events: list[Any] = msgspec.convert(rows, self._events, strict=False)
         except msgspec.ValidationError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -13,6 +13,8 @@ from flightworthy.ground.clock import iso
 from flightworthy.integration.contract import Rejection
 
 encode = msgspec.json.Encoder().encode
+_hex = lru_cache(64)(bytes.hex)
+_said = lru_cache(64)(iso)  # a batch is decided at one instant
 URN = "urn:flightworthy:problem:"
 _STATUS = {"id_conflict": 409, "in_history": 409, "no_decision": 409, "too_large": 413}
 
@@ -74,10 +76,10 @@ def answer(result: Any, outputs: tuple[str, ...], durable: bool = True) -> Answe
     if isinstance(result, Rejection):
         return rejected(result)
     if result.kind == DECISION:
-        values = {name: None if isnan(value) else value  # NaN: the model gave nothing
-                  for name, value in zip(outputs, result.outputs, strict=True)}
-        return Answer(result.id, result.seq, result.action, result.quantity, values, result.reasons, result.by, result.path,
-                      None if result.model is None else result.model.hex(), result.pilot.hex(), iso(result.decided), durable)
+        # JSON has no NaN, which says that the model gave nothing: the encoder writes null.
+        return Answer(result.id, result.seq, result.action, result.quantity, dict(zip(outputs, result.outputs, strict=True)),
+                      result.reasons, result.by, result.path, result.model and _hex(result.model), _hex(result.pilot),
+                      _said(result.decided), durable)
     if result.kind == HISTORY:
         return Noted(result.id, result.seq, result.seq)
     return Noted(result.id, result.seq, result.decision)

@@ -26,10 +26,13 @@ def answers_of(engine: Engine, asks: list[Ask], work: Work, took: float) -> Answ
         made[place] = _as_told(engine, made[place])
     told, at = [], 0
     for ask in asks:
-        part = made[at : at + len(ask.raws)]
-        at += len(part)
-        status = part[0].status if not ask.many and isinstance(part[0], Problem) else 200
-        told.append(Told(ask.number, status, encode(part if ask.many else part[0])))
+        end = at + len(ask.raws)
+        if ask.many:
+            told.append(Told(ask.number, 200, encode(made[at:end])))
+        else:
+            one = made[at]
+            told.append(Told(ask.number, one.status if isinstance(one, Problem) else 200, encode(one)))
+        at = end
     return Answers(told, _tally(results, work, took))
 
 
@@ -52,14 +55,9 @@ def _as_told(engine: Engine, made: Any) -> Any:
 
 
 def _tally(results: list[Any], work: Work, took: float) -> Tally:
-    decided: Counter[tuple[str, str, str]] = Counter()
-    quarantined: Counter[str] = Counter()
-    outcomes = 0
-    for result in results:
-        if isinstance(result, Rejection):
-            quarantined[result.reason] += 1
-        elif result.kind == DECISION:
-            decided[result.action, result.by, result.path[-1]] += 1
-        else:
-            outcomes += result.kind == OUTCOME
-    return Tally(len(results), work.clocks[0] / 1e6, took, [(*key, n) for key, n in decided.items()], dict(quarantined), outcomes)
+    bad = [result for result in results if type(result) is Rejection]
+    good = [result for result in results if type(result) is not Rejection] if bad else results
+    decided = Counter([(result.action, result.by, result.path[-1]) for result in good if result.kind == DECISION])
+    outcomes = sum([result.kind == OUTCOME for result in good])
+    return Tally(len(results), work.clocks[0] / 1e6, took, [(*key, n) for key, n in decided.items()],
+                 dict(Counter([rejection.reason for rejection in bad])), outcomes)
