@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-COLUMNS = ("requests/s", "× echo", "× FastAPI", "p50 ms", "p99 ms", "p99.9 ms", "CPU s/1000", "RSS MB", "errors")
+COLUMNS = ("requests/s", "connections", "× echo", "× FastAPI", "p50 ms", "p99 ms", "p99.9 ms", "CPU s/1000", "RSS MB", "errors")
 
 
 def by_name(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -21,7 +21,7 @@ def cells(figures: Mapping[str, Any], echo: float | None, fastapi: float | None)
     rps = figures["rps"]
     errors = figures["errors"] + sum(figures[f"errors_at_{share}"] for share in (25, 50, 80))
     least = "≥ " if figures["wrk_cpu_share"] > 0.9 else ""
-    return [f"{least}{rps:,.0f}", "" if echo is None else f"{rps / echo:.3f}", "" if fastapi is None else f"{rps / fastapi:.2f}",
+    return [f"{least}{rps:,.0f}", str(figures["connections"]), "" if echo is None else f"{rps / echo:.3f}", "" if fastapi is None else f"{rps / fastapi:.2f}",
             *(ms(figures[f"{q}_ms_at_50"]) for q in ("p50", "p99", "p999")),
             f"{figures['cpu_s_per_1000']:.3f}", f"{figures['rss_mb']:,.0f}", str(errors)]
 
@@ -97,7 +97,7 @@ request. `echo` and `echo_asgi` read the JSON and write it back. MLServer and Tr
 
 ## Capacity and cost
 
-64 connections in a closed loop (wrk; ≥: wrk itself was at its limit). Latency at half of each server's own capacity, in an open
+64 or 256 connections in a closed loop, whichever a server does better with (wrk; ≥: wrk itself was at its limit). Latency at half of each server's own capacity, in an open
 loop.
 
 {markdown(main_rows(result))}

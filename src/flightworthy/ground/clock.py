@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -99,11 +100,11 @@ def micros(moment: datetime) -> int:
 
 def micros_of(moments: Sequence[datetime]) -> NDArray[np.int64]:
     """`micros` of many (n). Raises `TypeError` when one is no instant."""
-    naive, one = _NAIVE_EPOCH, _MICROSECOND
-    try:
-        return np.array([(m - naive) // one for m in moments], np.int64)
-    except TypeError:  # aware ones, or a mixture
-        return np.array([micros(m) for m in moments], np.int64)
+    one = _MICROSECOND
+    for start in (EPOCH, _NAIVE_EPOCH):  # all aware, or all naive
+        with suppress(TypeError):
+            return np.array([(m - start) // one for m in moments], np.int64)
+    return np.array([micros(m) for m in moments], np.int64)
 
 
 def moment(instant: int) -> datetime:

@@ -11,13 +11,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from flightworthy.adapters.sqlite.segment import Row, Segment, pack, unpack
 from flightworthy.governance.ledger import DECISION, HISTORY, Block, Entries, Entry, Quarantined
 from flightworthy.ground.errors import LedgerError
 
 SCHEMA_VERSION = 2
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "wal_autocheckpoint=4000",
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000",
             "busy_timeout=5000", "trusted_schema=OFF")
+_WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
 _AT_ONCE = 4000  # rows per statement; SQLite allows 32766 variables
 _SCANNED = 32  # segments read at once by a scan
 _AT = "SELECT first, count, kinds, body, digests FROM segment "
@@ -36,21 +39,22 @@ class SqliteLedger:
             raise LedgerError("there is no ledger here", where=str(path), next_step="run the pilot first")
         with _translated(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._compressor = zstandard.ZstdCompressor(level=1)
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         with _translated(str(path)):
-            self._writer = None if read_only else self._connect()
+            self._writer = None if read_only else self._connect(_WRITER_CACHE)
             if self._writer is not None:
                 self._prepare(self._writer)
-            self._reader = self._connect()
+            self._reader = self._connect(_READER_CACHE)
         version = self._reader.execute("PRAGMA user_version").fetchone()[0]
         if version != SCHEMA_VERSION:
             raise LedgerError("this ledger was written by another version", where=str(path), found=version,
                               expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
         self._recent: dict[int, Segment] = {}
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache: int) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, f"cache_size=-{cache}"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
@@ -69,7 +73,7 @@ class SqliteLedger:
         with self._write_lock, _translated(str(self.path)):
             parts = [block.entries[i : i + _SEGMENT] for i in range(0, len(block.entries), _SEGMENT)]
             rows = [(part.first, len(part), json.dumps(sorted(set(part.kinds))), body, b"".join(part.digests))
-                    for part, body in zip(parts, pack(parts), strict=True)]  # the long part, before the lock
+                    for part, body in zip(parts, pack(parts, self._compressor), strict=True)]  # the long part, before the lock
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 self._write(self._writer, block, rows)

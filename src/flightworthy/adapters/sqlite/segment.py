@@ -20,14 +20,17 @@ Row = tuple[int, int, str, bytes, bytes]  # first, count, kinds, body, digests
 _INDEX = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[int]])
 
 
-def pack(parts: Sequence[Entries]) -> list[bytes]:
-    """The compressed bodies of segments, made in one call: other threads run meanwhile."""
-    plain: list[bytes | bytearray | memoryview[int]] = []
-    for entries in parts:
-        index = msgspec.msgpack.encode((entries.kinds, entries.keys, list(map(len, entries.contents))))
-        plain.append(b"".join([len(index).to_bytes(4, "big"), index, *entries.contents]))
-    made = zstandard.ZstdCompressor(level=1).multi_compress_to_buffer(plain) if plain else ()
+def pack(parts: Sequence[Entries], compressor: zstandard.ZstdCompressor) -> list[bytes]:
+    """The compressed bodies of segments, made in one call: other threads run meanwhile, but not with this compressor."""
+    if len(parts) == 1:
+        return [compressor.compress(_plain(parts[0]))]
+    made = compressor.multi_compress_to_buffer(list(map(_plain, parts))) if parts else ()
     return [made[i].tobytes() for i in range(len(made))]
+
+
+def _plain(entries: Entries) -> bytes:
+    index = msgspec.msgpack.encode((entries.kinds, entries.keys, list(map(len, entries.contents))))
+    return b"".join([len(index).to_bytes(4, "big"), index, *entries.contents])
 
 
 def unpack(rows: Sequence[Row]) -> list[Segment]:
