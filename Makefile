@@ -10,7 +10,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day fault-test \
-  service-crash-test crash-test fuzz lock clean
+  service-crash-test service-fuzz crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -62,6 +62,9 @@ fault-test: env      ## every adapter of the service slow, hanging, failing, fla
 
 service-crash-test: env  ## kill -9, SIGTERM and reloads of the service under load: make service-crash-test N=200
 	$(BIN)/python -m benchmarks.service.crash $(N) $(ARGS)
+
+service-fuzz: env    ## mutated requests against the running service: make service-fuzz N=1000000
+	$(BIN)/python -m benchmarks.service.mutated $(N) $(ARGS)
 
 crash-test: env      ## kill -9 at random instants: make crash-test N=200
 	$(BIN)/python -m benchmarks.crash $(N)

@@ -60,6 +60,6 @@ def measured(tree: Tree, port: int, templates: Path, seconds: float, folder: Pat
     if found["rps"] < 1:
         raise PeerError(f"{found['requests']} answers and {found['errors']} errors in {seconds:g} s")
     busy, memory = others.cores(), tree.memory_mb()
-    return {"rps": found["rps"], "connections": best, "errors": found["errors"], "cpu_s_per_1000": 1000 * used / max(1, found["requests"]),
-            "rss_mb": memory["rss"], "pss_mb": memory["pss"],
-            "wrk_cpu_share": found["cpu_share"], "others_cores": busy}
+    return {"rps": found["rps"], "connections": best, "errors": found["errors"],
+            "cpu_s_per_1000": 1000 * used / max(1, found["requests"]),
+            "rss_mb": memory["rss"], "pss_mb": memory["pss"], "wrk_cpu_share": found["cpu_share"], "others_cores": busy}

@@ -21,7 +21,8 @@ def cells(figures: Mapping[str, Any], echo: float | None, fastapi: float | None)
     rps = figures["rps"]
     errors = figures["errors"] + sum(figures[f"errors_at_{share}"] for share in (25, 50, 80))
     least = "≥ " if figures["wrk_cpu_share"] > 0.9 else ""
-    return [f"{least}{rps:,.0f}", str(figures["connections"]), "" if echo is None else f"{rps / echo:.3f}", "" if fastapi is None else f"{rps / fastapi:.2f}",
+    return [f"{least}{rps:,.0f}", str(figures["connections"]),
+            "" if echo is None else f"{rps / echo:.3f}", "" if fastapi is None else f"{rps / fastapi:.2f}",
             *(ms(figures[f"{q}_ms_at_50"]) for q in ("p50", "p99", "p999")),
             f"{figures['cpu_s_per_1000']:.3f}", f"{figures['rss_mb']:,.0f}", str(errors)]
 
@@ -97,8 +98,8 @@ request. `echo` and `echo_asgi` read the JSON and write it back. MLServer and Tr
 
 ## Capacity and cost
 
-64 or 256 connections in a closed loop, whichever a server does better with (wrk; ≥: wrk itself was at its limit). Latency at half of each server's own capacity, in an open
-loop.
+64 or 256 connections in a closed loop, whichever a server does better with (wrk; ≥: wrk itself was at its limit). Latency at half
+of each server's own capacity, in an open loop.
 
 {markdown(main_rows(result))}
 

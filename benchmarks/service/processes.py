@@ -47,6 +47,17 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+def memory_mb(pids: Sequence[int]) -> dict[str, float]:
+    """Resident memory of processes: ``rss`` counts pages that they share once for each, ``pss`` once in all."""
+    rss = pss = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            rss += int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE
+            lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+            pss += next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+    return {"rss": rss / 1e6, "pss": pss / 1e6}
+
+
 class Tree:
     """A command and everything it started, all on one core. Processes that left the family are known by a mark in their
     environment."""
@@ -83,14 +94,8 @@ class Tree:
         return total / _TICK
 
     def memory_mb(self) -> dict[str, float]:
-        """Resident memory: ``rss`` counts pages that processes share once for each, ``pss`` once in all."""
-        rss = pss = 0
-        for pid in self.pids():
-            with contextlib.suppress(OSError):
-                rss += int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE
-                lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-                pss += next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
-        return {"rss": rss / 1e6, "pss": pss / 1e6}
+        """Memory of all of its processes."""
+        return memory_mb(self.pids())
 
     def cores(self) -> set[int]:
         """Every core some process of the tree may run on."""

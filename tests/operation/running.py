@@ -22,7 +22,7 @@ class Service:
     beside ``var``."""
 
     def __init__(self, var: Path, manifest: str = "", args: tuple[str, ...] = (), wait: bool = True,
-                 change: tuple[str, str] = ("", "")) -> None:
+                 change: tuple[str, str] = ("", ""), environ: dict[str, str] | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -34,7 +34,8 @@ class Service:
         self._log = (var / "service.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flightworthy", "serve", str(self.pilot), "--var", str(var), "--port", str(self.port),
-             "--notice", "300ms", *args], stdout=subprocess.DEVNULL, stderr=self._log)
+             "--notice", "300ms", *args], stdout=subprocess.DEVNULL, stderr=self._log,
+            env={**os.environ, **(environ or {})})
         if wait:
             self.wait()
 

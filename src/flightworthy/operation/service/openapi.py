@@ -28,10 +28,10 @@ def document(pilot: Pilot) -> dict[str, Any]:
             "/v1/outcomes": {"post": _records("observe", "Take in one outcome, or several", names["outcome"], "Noted")},
             "/v1/kill-switch": {
                 "get": _plain("switch", "Whether the kill switch is on", 401, 403),
-                "put": {**_plain("turn", "Turn the kill switch", 400, 401, 403, 413, 503), "requestBody": {
-                    "required": True, "content": {"application/json": {"schema": {
-                        "type": "object", "required": ["on", "why"], "additionalProperties": False,
-                        "properties": {"on": {"type": "boolean"}, "why": {"type": "string"}}}}}}}},
+                "put": _asked(_plain("turn", "Turn the kill switch", 400, 401, 403, 413, 503), on="boolean", why="string")},
+            "/v1/reload": {
+                "post": _asked(_plain("reload", "Read manifest and models again", 400, 401, 403, 409, 413), why="string")},
+            "/v1/shards": {"get": _plain("shards", "How each shard is", 401, 403)},
             "/metrics": {"get": _plain("metrics", "Prometheus metrics", 401, 403, kind="text/plain")},
             "/health/live": {"get": _plain("live", "Whether the process is worth keeping", secured=False)},
             "/health/ready": {"get": _plain("ready", "Whether it would decide correctly now", 503, secured=False)},
@@ -44,9 +44,16 @@ def _records(name: str, summary: str, record: str, answer: str) -> dict[str, Any
     one, made = {"$ref": _REFERENCE.format(name=record)}, {"$ref": _REFERENCE.format(name=answer)}
     problem = {"$ref": _REFERENCE.format(name="Problem")}
     several = {"type": "array", "maxItems": 1000, "items": {"oneOf": [made, problem]}}
-    return {**_plain(name, summary, 400, 401, 403, 409, 413, 422, 503, schema={"oneOf": [made, several]}),
+    return {**_plain(name, summary, 400, 401, 403, 409, 413, 422, 429, 503, schema={"oneOf": [made, several]}),
             "requestBody": {"required": True, "content": {"application/json": {"schema": {
                 "oneOf": [one, {"type": "array", "maxItems": 1000, "items": one}]}}}}}
+
+
+def _asked(route: dict[str, Any], **members: str) -> dict[str, Any]:
+    """A route that is told something: members by their types, all required."""
+    schema = {"type": "object", "required": list(members), "additionalProperties": False,
+              "properties": {name: {"type": kind} for name, kind in members.items()}}
+    return {**route, "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _plain(name: str, summary: str, *problems: int, secured: bool = True, kind: str = "application/json",

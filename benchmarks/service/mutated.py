@@ -1,0 +1,116 @@
+"""A million broken requests against the running service: no crash, no 5xx, flat memory.
+
+Bodies are changed and sent many to a connection; heads are changed and sent alone, since nobody can tell where a broken one ends.
+
+Usage: python -m benchmarks.service.mutated [N requests] [--seed S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import socket
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import step, write
+from benchmarks.fuzz import mutate
+from benchmarks.service.events import event, payments
+from benchmarks.service.processes import memory_mb
+from benchmarks.service.running import Running
+
+PATHS = (b"/v1/decisions", b"/v1/decisions", b"/v1/outcomes", b"/v2/models/service-bench/infer", b"/v1/kill-switch",
+         b"/v1/reload", b"/metrics")
+TOGETHER, STEPS, HEADS = 25, 20, 0.05
+LAST = b"GET /health/live HTTP/1.1\r\nconnection: close\r\nhost: x\r\n\r\n"
+ALLOWED = {"200", "400", "404", "405", "408", "409", "411", "413", "422", "431", "501", "none"}
+
+
+def main() -> None:
+    """Send, watch, and write ``out/bench/service_fuzz.json``."""
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("requests", nargs="?", type=int, default=1_000_000)
+    args.add_argument("--seed", type=int, default=1)
+    given = args.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    try:
+        service = Running(folder)
+        write("service_fuzz", fuzz(service, given.requests, random.Random(given.seed)))
+        service.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fuzz(service: Running, requests: int, rng: random.Random) -> dict[str, Any]:
+    """Statuses, and memory at the end of each step."""
+    made = payments(500, seed=2)
+    same = {"tx_time": "2026-01-01T00:00:00Z"}
+    rows = [json.dumps({**event(made, i), **same, "transaction_id": f"M{i}"}).encode() for i in range(500)]
+    statuses: Counter[str] = Counter()
+    memory, shard = [], service.shard()
+    with step(f"{requests:,} mutated requests"):
+        for _ in range(STEPS):
+            sent = 0
+            while sent < requests / STEPS:
+                if rng.random() < HEADS / (HEADS + (1 - HEADS) / TOGETHER):
+                    statuses[alone(service.port, rng, rng.choice(rows))] += 1
+                    sent += 1
+                else:
+                    bodies = [mutate(rng, rng.choice(rows)) for _ in range(TOGETHER)]
+                    statuses.update(together(service.port, [request(rng, body) for body in bodies]))
+                    sent += TOGETHER
+            memory.append(round(memory_mb([service.process.pid, service.shard()])["pss"], 1))
+    third = len(memory) // 3
+    grown = sum(memory[-third:]) / sum(memory[third : 2 * third])
+    return {"requests": sum(statuses.values()), "statuses": dict(sorted(statuses.items())),
+            "server_errors": sum(n for status, n in statuses.items() if status.startswith("5") and status != "501"),
+            "undocumented": {status: n for status, n in statuses.items() if status not in ALLOWED},
+            "crashes": int(service.process.poll() is not None) + int(service.shard() != shard), "memory_mb": memory,
+            "memory_last_third_to_middle": grown, "memory_flat": grown <= 1.1, "ready_after": service.ready()}
+
+
+def request(rng: random.Random, body: bytes) -> bytes:
+    """A whole request with this body, and a head without fault."""
+    method = b"PUT" if rng.random() < 0.1 else b"POST"
+    return b"%s %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (method, rng.choice(PATHS), len(body), body)
+
+
+def together(port: int, requests: list[bytes]) -> Counter[str]:
+    """Statuses of requests sent in one piece; each must be answered."""
+    found = Counter(talk(port, b"".join(requests) + LAST))
+    found["200"] -= 1
+    missing = len(requests) - sum(found.values())
+    return found + Counter({"unanswered": missing} if missing else {})
+
+
+def alone(port: int, rng: random.Random, body: bytes) -> str:
+    """The status of a request whose head was changed too; 'none' when the service waited for more, or hung up."""
+    raw = bytearray(request(rng, body).replace(b"host: x", b"host: x\r\nconnection: close", 1))
+    head = raw.index(b"\r\n\r\n") + 4
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(head)
+        raw[at : at + rng.randint(0, 2)] = bytes(rng.randrange(256) for _ in range(rng.randint(0, 3)))
+    found = talk(port, bytes(raw), 0.02)
+    return found[0] if found else "none"
+
+
+def talk(port: int, content: bytes, patience: float = 30.0) -> list[str]:
+    """Statuses of whatever comes back until the other side closes, or is silent for so long."""
+    got = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+        try:
+            link.sendall(content)
+            link.settimeout(patience)
+            while part := link.recv(1 << 16):
+                got += part
+        except (TimeoutError, ConnectionError):
+            pass  # what came until then counts
+    return [part[:3].decode("latin-1") for part in got.split(b"HTTP/1.1 ")[1:]]
+
+
+if __name__ == "__main__":
+    main()
