@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import ssl
 import subprocess
 import threading
@@ -63,6 +64,24 @@ def test_a_reload_swaps_versions_as_a_whole_and_refuses_what_does_not_hold(start
     ledger = open_ledger("sqlite:///ledger.db", service.var, read_only=True)
     assert [entry.key for entry in ledger.scan(1, (ACT,))] == ["reload"]
     ledger.close()
+
+
+def test_sighup_reloads_and_what_does_not_hold_is_in_the_log(start: Start, starter_trained: Trained) -> None:
+    service, lines = start("service: {deadline: 2s}"), good(starter_trained, 4)
+    first = service.call("POST", "/v1/decisions", lines[0])[1]["pilot"]
+
+    def after(change: tuple[str, str]) -> str:
+        service.write("service: {deadline: 2s}", change)
+        service.process.send_signal(signal.SIGHUP)
+        until, lines_of_log = time.monotonic() + 20, len(service.log().splitlines())
+        while time.monotonic() < until and len(service.log().splitlines()) == lines_of_log and \
+                service.call("GET", "/v1/shards")[1][0]["state"]["pilot"] == first:
+            time.sleep(0.05)
+        return str(service.call("POST", "/v1/decisions", lines.pop())[1]["pilot"])
+
+    assert after((RULE, "scor > 1")) == first and "the new version was refused" in service.log()
+    second = after((RULE, "score > 2"))
+    assert second != first and service.process.poll() is None
 
 
 def test_other_features_are_rebuilt_from_the_ledger_or_refused(start: Start, starter_trained: Trained) -> None:

@@ -215,9 +215,13 @@ class App:
     async def reload(self, request: Request, caller: Caller) -> Reply:
         """Read manifest and models again. What does not hold is refused, and the old version keeps deciding."""
         asked = _read(request.body, Wish, '{"why": "…"}')
-        said = await self._every(wire.RELOAD, encode(Renew(caller.name, asked.why[:500])), "the new version was refused", 409)
+        return Reply(200, await self.renew(caller.name, asked.why[:500]))
+
+    async def renew(self, who: str, why: str) -> bytes:
+        """Have every shard decide by what is in the pilot's folder now. Raises `RefusedError` with the reason of a shard."""
+        said = await self._every(wire.RELOAD, encode(Renew(who, why)), "the new version was refused", 409)
         self._reloaded()
-        return Reply(200, said)
+        return said
 
     async def _every(self, kind: int, content: bytes, trouble: str, status: int = 503) -> bytes:
         """Ask every shard; the answer of the first."""

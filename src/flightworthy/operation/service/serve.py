@@ -15,10 +15,9 @@ from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.integration.features.plan import compile_groups
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
-from flightworthy.operation.service.app import App
+from flightworthy.operation.service.app import App, RefusedError
 from flightworthy.operation.service.callers import Callers
 from flightworthy.operation.service.desk import Desk
-from flightworthy.operation.service.errands import Renew
 from flightworthy.operation.service.http import Limits, Listener
 from flightworthy.operation.service.keys import LOOK, Keys
 from flightworthy.operation.service.links import Home, Link
@@ -129,19 +128,13 @@ class Service:
         self._app.use()
 
     def _hup(self) -> None:
-        job = asyncio.get_running_loop().create_task(self._reload_by_signal())
-        self._jobs.append(job)
+        self._signalled = asyncio.get_running_loop().create_task(self._reload_by_signal())
 
     async def _reload_by_signal(self) -> None:
-        from flightworthy.operation.service import wire
-        from flightworthy.operation.service.answers import encode
-
-        for link in self._app.desk.links:
-            status, body = await link.call(wire.RELOAD, encode(Renew("SIGHUP", "signal")), _PATIENCE)
-            if status != 200:
-                _log.error("the new version was refused: %s", body.decode(errors="replace"))
-                return
-        self._reloaded()
+        try:
+            await self._app.renew("SIGHUP", "signal")
+        except RefusedError as refused:
+            _log.error("%s: %s", refused.said.title, refused.said.detail)
 
 
 def _callers(pilot: Pilot, base: Path, host: str) -> Callers | None:
