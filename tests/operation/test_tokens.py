@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import get_default_algorithms
 
 from flightworthy.ground.errors import AdapterError, DataError
+from flightworthy.operation.service import jwks
 from flightworthy.operation.service import tokens as module
 from flightworthy.operation.service.callers import Caller
 from flightworthy.operation.service.keys import ROLES
@@ -229,7 +230,7 @@ def test_without_the_issuer_the_keys_stay_and_the_log_says_so(server: Server, to
         case "elsewhere" | "file":
             server.location = f"http://localhost:{port}/other" if how == "elsewhere" else "file:///etc/passwd"
         case "slow":
-            monkeypatch.setattr(module, "_TIMEOUT", 0.3)
+            monkeypatch.setattr(jwks, "_TIMEOUT", 0.3)
             server.body, server.drip = good, 0.2
     assert not tokens.refresh()
     assert tokens.who(signed()) == TILL

@@ -7,33 +7,22 @@ the key of this id is kept for, so that no token can choose how it is checked (R
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import logging
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from http.client import HTTPMessage
-from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.operation.service.callers import Caller
+from flightworthy.operation.service.jwks import KINDS, Ring, fetch, may_ask, rows_of
 from flightworthy.operation.service.keys import ROLES
 
 _log = logging.getLogger("flightworthy.service")
-# What a published key may be used for. Symmetric algorithms are not in it: a public key would be their secret.
-_KINDS: dict[str, tuple[str, str | None]] = {
-    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
-    "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384"), "ES512": ("EC", "P-521"), "EdDSA": ("OKP", "Ed25519")}
 _TYPES = ("jwt", "at+jwt", "application/at+jwt")
-_TOKEN, _BODY, _CACHED, _TIMEOUT = 16_384, 1 << 20, 10_000, 3.0
+_TOKEN, _CACHED = 16_384, 10_000
 
 
 @dataclass(frozen=True)
@@ -57,14 +46,14 @@ class Issuer:
             if not getattr(self, name):
                 raise DataError("may not be empty", where=f"issuer: {name}")
         for name in self.algorithms or ("",):
-            if name not in _KINDS:
-                raise DataError("not an algorithm with a public key", "issuer: algorithms", name, ", ".join(_KINDS))
+            if name not in KINDS:
+                raise DataError("not an algorithm with a public key", "issuer: algorithms", name, ", ".join(KINDS))
         for role in self.roles.values():
             if role not in ROLES:
                 raise DataError("no such role", "issuer: roles", role, ", ".join(ROLES))
         if not 0 <= self.leeway <= 300:
             raise DataError("no leeway for clocks", "issuer: leeway", self.leeway, "0 to 300 seconds")
-        if "://" in self.jwks and not _may_ask(self.jwks):
+        if "://" in self.jwks and not may_ask(self.jwks):
             raise DataError("no address of keys", "issuer: jwks", self.jwks.partition("://")[0] + "://…",
                             "https://… without a password in it, http://… on loopback, or a file")
 
@@ -82,22 +71,6 @@ class Issuer:
             return None
         names = [self.roles.get(value, "") for value in found] if self.roles else found
         return frozenset(names) & frozenset(ROLES)
-
-
-class _Ring:
-    """One fetched key set, and the callers known by it. A changed set begins an empty cache: what a key signed ends with it."""
-
-    def __init__(self, published: list[Any], algorithms: tuple[str, ...]) -> None:
-        self.published, ignored = published, 0
-        self.keys: dict[tuple[str, str], Any] = {}
-        self.cache: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
-        for row in published:
-            made = {(row.get("kid", ""), name): key for name in algorithms if (key := _key(row, name)) is not None}
-            ignored += not made
-            self.keys = {**made, **self.keys}  # of two keys with one id the first counts
-        self.ids = {kid for kid, _ in self.keys}
-        if ignored:
-            _log.warning("%d of the %d published token keys are of no use here and ignored", ignored, len(published))
 
 
 class Tokens:
@@ -119,7 +92,7 @@ class Tokens:
         self.issuer = issuer
         self.fetched: float | None = None
         self._jwt, self._clock, self._every, self._rest = jwt, clock, every, rest
-        self._ring = _Ring([], issuer.algorithms)
+        self._ring = Ring([], issuer.algorithms)
         self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -144,8 +117,8 @@ class Tokens:
         """Fetch the key set, and whether that worked; blocks for seconds. When it fails the keys stay and the log says so."""
         self._wake.clear()
         try:
-            published = _rows(_fetch(self.issuer.jwks))
-            ring = self._ring if published == self._ring.published else _Ring(published, self.issuer.algorithms)
+            published = rows_of(fetch(self.issuer.jwks))
+            ring = self._ring if published == self._ring.published else Ring(published, self.issuer.algorithms)
         except Exception as error:  # noqa: BLE001 - whatever others sent, the keys at hand stay good and the thread lives
             _log.warning("the token keys of %s cannot be fetched, %d known stay: %s", self.issuer.issuer,
                          len(self._ring.ids), f"{type(error).__name__}: {error}"[:300])
@@ -176,7 +149,7 @@ class Tokens:
                     ring.cache.popitem(last=False)
         return caller
 
-    def _claims(self, text: str, ring: _Ring) -> dict[str, Any] | None:
+    def _claims(self, text: str, ring: Ring) -> dict[str, Any] | None:
         try:
             header = self._jwt.get_unverified_header(text)
             kid, name, kind = header.get("kid", ""), header.get("alg"), str(header.get("typ", "JWT"))
@@ -211,67 +184,3 @@ class Tokens:
             self.refresh()
             if not self._stop.wait(self._rest):
                 self._wake.wait(max(0.0, self._every - self._rest))
-
-
-class _SameHost(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage,
-                         newurl: str) -> urllib.request.Request | None:
-        fp.close()  # or its body would be read to its end, however long
-        if urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
-            raise OSError("it redirects to another scheme or host")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _fetch(where: str) -> bytes:
-    body, until = b"", time.monotonic() + _TIMEOUT
-    if "://" not in where:
-        with Path(where).open("rb") as file:
-            body = file.read(_BODY + 1)
-    else:  # http is loopback, which no proxy reaches
-        proxy = urllib.request.ProxyHandler({} if urlsplit(where).scheme == "http" else None)
-        try:
-            with urllib.request.build_opener(_SameHost, proxy).open(where, timeout=_TIMEOUT) as reply:
-                while len(body) <= _BODY and (part := reply.read1(65_536)):
-                    body += part
-                    if time.monotonic() > until:
-                        raise TimeoutError(f"not sent within {_TIMEOUT} s")
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise
-    if len(body) > _BODY:
-        raise ValueError("it has more than 1 MiB")
-    return body
-
-
-def _rows(body: bytes) -> list[Any]:
-    found = json.loads(body)
-    rows = found.get("keys") if isinstance(found, dict) else None
-    if not isinstance(rows, list):
-        raise ValueError('it is no key set: {"keys": […]}')
-    return rows
-
-
-def _key(row: Any, name: str) -> Any:
-    """The public key that a row publishes for an algorithm; None when it does not."""
-    import jwt
-
-    kty, crv = _KINDS[name]
-    try:
-        if row["kty"] != kty or row.get("crv", crv) != crv or "d" in row or not isinstance(row.get("kid", ""), str):
-            return None  # with "d" it is a private key that everybody can read
-        if row.get("alg", name) != name or row.get("use", "sig") != "sig" or "verify" not in row.get("key_ops", ["verify"]):
-            return None
-        key = jwt.PyJWK(row, name).key
-    except Exception:  # noqa: BLE001 - the ring counts and logs it; not the error, whose text may hold a private key
-        return None
-    return key if kty != "RSA" or key.key_size >= 2048 else None
-
-
-def _may_ask(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        if not parts.hostname or parts.username is not None or parts.scheme not in ("http", "https"):
-            return False
-        return parts.scheme == "https" or parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname).is_loopback
-    except ValueError:  # no address at all, or http to a name
-        return False
