@@ -9,7 +9,7 @@ DATA   ?=
 JOBS   ?= 2
 ARGS   ?=
 
-.PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day fault-test \
+.PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload fault-test \
   service-crash-test service-fuzz crash-test fuzz lock clean
 
 help:            ## what can be done
@@ -56,6 +56,9 @@ bench-service: env   ## decisions over HTTP beside other servers (makes their en
 
 bench-day: env       ## a day of two million decisions at twenty times its speed: make bench-day ARGS="--speed 20"
 	$(BIN)/python -m benchmarks.service.day $(ARGS)
+
+bench-overload: env  ## what the service still decides when far more callers come than it can serve
+	$(BIN)/python -m benchmarks.service.overload $(ARGS)
 
 fault-test: env      ## every adapter of the service slow, hanging, failing, flapping, killed, under load
 	$(BIN)/python -m benchmarks.service.faults $(ARGS)

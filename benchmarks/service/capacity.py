@@ -47,7 +47,7 @@ def closed_loop(port: int, templates: Path, seconds: float, folder: Path, connec
     share = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / found["seconds"]
     errors = sum(found[kind] for kind in ("status", "connect", "read", "write", "timeout"))
     return {"rps": (found["requests"] - found["status"]) / found["seconds"], "requests": found["requests"], "errors": errors,
-            "cpu_share": share}
+            "refused": found["status"], "cpu_share": share}
 
 
 def measured(tree: Tree, port: int, templates: Path, seconds: float, folder: Path) -> dict[str, Any]:
