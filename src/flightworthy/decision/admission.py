@@ -13,7 +13,7 @@ import numpy as np
 
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import OutcomeRecord
-from flightworthy.decision.work import EVENT, PAST, Arrivals, Earlier, Repeated, Told, Work
+from flightworthy.decision.work import EVENT, PAST, Arrivals, Earlier, Ints, Repeated, Told, Work
 from flightworthy.governance.ledger import OUTCOME, Entry, Ledger, Quarantined
 from flightworthy.ground.clock import say
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
@@ -122,11 +122,9 @@ class Admission:
 
     def _admit_events(self, work: Work, ids: list[str], known: Known) -> None:
         """Keep the events that are new and in time. Nearly all batches are regular: then no event is looked at alone."""
-        newest = np.maximum.accumulate(np.r_[self.watermark, work.times])
         index = dict(zip(ids, range(len(ids)), strict=True))
-        late = work.arrivals.spilled is None and (work.times < newest[:-1] - self.lateness).any()
-        if len(index) < len(ids) or late or \
-                (known and not index.keys().isdisjoint(known)):
+        late = bool(ids) and work.arrivals.spilled is None and self._some_late(work.times)
+        if len(index) < len(ids) or late or (known and not index.keys().isdisjoint(known)):
             rows = self._sift(work, ids, known)
             work.keep(rows)
             ids = [ids[row] for row in rows]
@@ -138,6 +136,12 @@ class Admission:
         else:
             for row, place in enumerate(work.at):
                 work.results[place] = row
+
+    def _some_late(self, times: Ints) -> bool:
+        if int(times.min()) >= max(self.watermark, int(times.max())) - self.lateness:
+            return False  # none of them, whatever their order
+        newest = np.maximum.accumulate(np.concatenate(([self.watermark], times)))
+        return bool((times < newest[:-1] - self.lateness).any())
 
     def _sift(self, work: Work, ids: list[str], known: Known) -> list[int]:
         """The rows to keep, one by one in order of arrival."""

@@ -4,18 +4,11 @@ silent or gone."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,10 +16,13 @@ import msgspec
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.errands import State
+from flightworthy.operation.service.starts import Home, Starts, end
 from flightworthy.operation.service.wire import Ask, Tally
 
 _log = logging.getLogger("flightworthy.service")
 _SILENT, _PROBE, _STUCK, _START = 16, 0.1, 15.0, 120.0
+_GATHER = 0.001  # seconds
+_RESERVE = 10.0  # seconds after a start until the next process is made ready: first things first
 Done = Callable[[int, bytes], None]
 
 
@@ -34,20 +30,12 @@ class BusyError(FlightworthyError):
     """Too much waits already; nothing was done with the request."""
 
 
-@dataclass
-class Home:
-    """Where a shard lives: the pilot's folder, the folder of its rooms, the folder of the models."""
-
-    pilot: Path
-    base: Path
-    models: Path
-
-
 class Link:
     """One shard. Answers come to the ``done`` of each ask, exactly once: a status and its bytes, or `wire.REFUSED` and why."""
 
     def __init__(self, home: Home, queue: int, tally: Callable[[Tally], None]) -> None:
         self.home, self._queue, self._tally = home, queue, tally
+        self._starts = Starts(home)
         self.state: State | None = None  # as it said last; None while there is no process that answers
         self.process: subprocess.Popen[bytes] | None = None
         self.waiting = 0  # records asked for and not answered
@@ -101,8 +89,12 @@ class Link:
         return await answer
 
     def _send(self, ask: Ask) -> None:
+        """A shard that is at work takes what waits when it is done: until then asks gather here, and travel in one piece."""
         if not self._out:
-            self._loop.call_soon(self._flush)
+            if len(self._asked) > 1:
+                self._loop.call_later(_GATHER, self._flush)
+            else:
+                self._loop.call_soon(self._flush)
         self._out.append(ask)
 
     def _flush(self) -> None:
@@ -120,6 +112,7 @@ class Link:
             if ask.kind <= wire.OUTCOME:
                 self._silent = 0 if told.status != wire.REFUSED else self._silent + 1
             done(told.status, told.body)
+        self._flush()
         if answers.tally is not None:
             self._tally(answers.tally)
 
@@ -151,13 +144,9 @@ class Link:
         self._task = self._loop.create_task(self._watch())
 
     async def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
+        self._up = self._loop.create_future()
+        self.process, ours = self._starts.begin()
         ours.setblocking(False)
-        home, self._up = self.home, self._loop.create_future()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flightworthy.operation.service.shard", str(home.pilot), str(home.base), str(home.models),
-             str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
-        theirs.close()
         await self._loop.create_connection(lambda: _Pipe(self), sock=ours)
         await asyncio.wait_for(asyncio.shield(self._up), _START)
 
@@ -168,8 +157,13 @@ class Link:
         again = [ask for ask, _ in self._asked.values() if ask.kind <= wire.OUTCOME]
         if again:
             transport.write(wire.frame(again))
+        self._loop.call_later(_RESERVE, self._reserve)
         if not self._up.done():
             self._up.set_result(None)
+
+    def _reserve(self) -> None:
+        if not self._leaving:
+            self._starts.reserve()
 
     def could_not(self, why: str) -> None:
         """The process said that it cannot start."""
@@ -228,15 +222,14 @@ class Link:
     def reap(self) -> None:
         """Make sure that the old process is gone before another one starts."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            end(self.process)
 
     async def leave(self, seconds: float = 30.0) -> None:
         """Let the process decide what it has, save its state and end."""
         self._leaving = True
         if self._task is not None:
             self._task.cancel()
+        self._starts.close()
         if self.process is None:
             return
         if self.state is not None:

@@ -20,11 +20,12 @@ from flightworthy.operation.service.callers import Callers
 from flightworthy.operation.service.desk import Desk
 from flightworthy.operation.service.http import Limits, Listener
 from flightworthy.operation.service.keys import LOOK, Keys
-from flightworthy.operation.service.links import Home, Link
+from flightworthy.operation.service.links import Link
 from flightworthy.operation.service.logs import to_stderr
 from flightworthy.operation.service.metrics import Metrics
 from flightworthy.operation.service.rest import seldom_collect
 from flightworthy.operation.service.spill import Spill
+from flightworthy.operation.service.starts import Home
 from flightworthy.operation.service.tokens import Issuer, Tokens
 
 _log = logging.getLogger("flightworthy.service")

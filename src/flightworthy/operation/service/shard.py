@@ -7,14 +7,11 @@ is decided meanwhile. So batches grow under load by themselves.
 
 from __future__ import annotations
 
-import argparse
-import fcntl
 import gc
 import logging
 import os
 import select
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -22,20 +19,14 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.fallback import CHAMPION, PREVIOUS
 from flightworthy.decision.guard import Breaker, Guard
 from flightworthy.decision.work import EVENT, Arrivals, Work
-from flightworthy.ground.errors import FlightworthyError
-from flightworthy.manifest.load import load
 from flightworthy.model.runtime import INPROCESS
 from flightworthy.operation.service import wire
-from flightworthy.operation.service.answers import encode
 from flightworthy.operation.service.errands import Errands, State
-from flightworthy.operation.service.logs import to_stderr
-from flightworthy.operation.service.rest import seldom_collect
 from flightworthy.operation.service.telling import answers_of, refusals
 from flightworthy.operation.service.wire import Ask
 
@@ -242,49 +233,3 @@ def guard(engine: Engine) -> None:
         timeout = manifest.service.model_timeout / 1e6
         engine.line.guards.update({step: Guard(timeout, Breaker(engine.clock)) for step in (CHAMPION, PREVIOUS)})
     engine.line.chain.guards = engine.line.guards
-
-
-def locked(base: Path) -> Any:
-    """The right to write these rooms, held until the process ends; waits for a process that is about to end."""
-    base.mkdir(parents=True, exist_ok=True)
-    file = (base / "engine.lock").open("wb")
-    until = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise FlightworthyError("another process writes this ledger", where=str(base),
-                                        next_step="end the other service or stream first") from None
-            time.sleep(0.01)
-        else:
-            return file
-
-
-def main() -> None:
-    """Started by the front, with one end of a socket pair."""
-    given = argparse.ArgumentParser()
-    for name in ("pilot", "base", "models", "link"):
-        given.add_argument(name)
-    args = given.parse_args()
-    to_stderr()
-    link = socket.socket(fileno=int(args.link))
-    try:
-        held = locked(Path(args.base))
-        engine = Engine.open(load(Path(args.pilot)), Path(args.base), models=Path(args.models))
-        engine.process(Arrivals([], engine.clock.now()))  # loads all compiled code before the first request does
-        guard(engine)
-    except FlightworthyError as error:
-        link.sendall(wire.frame(wire.Answers([wire.Told(0, wire.REFUSED, str(error).encode())])))
-        sys.exit(2)
-    seldom_collect()
-    sys.setswitchinterval(0.001)
-    shard = Shard(engine, link, Path(args.pilot))
-    shard.send(wire.Answers([wire.Told(0, 200, encode(shard.about()))]))
-    shard.run()
-    engine.close()
-    held.close()
-
-
-if __name__ == "__main__":
-    main()
