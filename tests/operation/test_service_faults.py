@@ -125,6 +125,7 @@ def test_spilled_decisions_reach_the_ledger_once(start: Start, starter_trained: 
     assert again == (200, said)
     status, many = service.call("POST", "/v1/decisions", b"[" + b",".join(lines[2:6]) + b"]")
     assert status == 200 and {one["by"] for one in many} == {"default"}
+    assert service.call("POST", "/v1/decisions", b"[" + b",".join(lines[1:6]) + b"]") == (200, [said, *many])
     assert service.call("POST", "/v1/outcomes", b'{"invoice":"x","late":true}')[0] == 503
     assert "flightworthy_spilled_total 5.0" in service.call("GET", "/metrics")[1]
     assert service.call("GET", "/health/ready")[0] == 503

@@ -120,8 +120,11 @@ class Desk:
             done(503, encode(problem(503, error.rejection.reason, "the record was not accepted, and cannot be held now",
                                      error.rejection.message, error.rejection.field, retry=True)))
             return
-        now = self.clock.now()
-        record = SpilledRecord(self._contract.event_ids([event])[0], raw, why[:200], now, now, str(self._default))
+        now, name = self.clock.now(), self._contract.event_ids([event])[0]
+        if (held := self.spill.held.get(name)) is not None:  # its first decision is the answer
+            done(200, encode(self._answer(held)))
+            return
+        record = SpilledRecord(name, raw, why[:200], now, now, str(self._default))
 
         def written(durable: bool) -> None:
             if durable:
