@@ -18,6 +18,7 @@ from typing import Any
 import httptools
 
 JSON, PROBLEM, TEXT = b"application/json", b"application/problem+json", b"text/plain; version=0.0.4; charset=utf-8"
+_ONCE = (b"authorization", b"content-length", b"host")
 _LINGER = 1.0  # seconds in which a refused caller may still send, unread
 _PIPELINED = 32  # requests of one connection that may wait for the one before
 
@@ -154,25 +155,22 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._begun = True
 
+    # Heads are weighed twice: as they come, so that a slow one ends early, and when they end, where one came in one piece.
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._weigh(len(url))
-
-    def _weigh(self, size: int) -> None:
-        """Heads are weighed twice: as they come, so that a slow one ends early, and here, where one came in one piece."""
-        self._head += size
-        if self._head > self._limits.head:
-            self._refuse(431)
+        self._head += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        self._weigh(len(name) + len(value))
-        if name in self._headers and name in (b"authorization", b"content-length", b"host"):
+        self._head += len(name) + len(value)
+        if name in self._headers and name in _ONCE:
             self._refuse(400)
         self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         self._headed = True
+        if self._head > self._limits.head:
+            self._refuse(431)
         length = self._headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:12]) > self._limits.body:
             self._refuse(413)
