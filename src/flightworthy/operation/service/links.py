@@ -21,7 +21,6 @@ from flightworthy.operation.service.wire import Ask, Tally
 
 _log = logging.getLogger("flightworthy.service")
 _SILENT, _PROBE, _STUCK, _START = 16, 0.1, 15.0, 120.0
-_GATHER = 0.001  # seconds
 _RESERVE = 10.0  # seconds after a start until the next process is made ready: first things first
 Done = Callable[[int, bytes], None]
 
@@ -89,12 +88,8 @@ class Link:
         return await answer
 
     def _send(self, ask: Ask) -> None:
-        """A shard that is at work takes what waits when it is done: until then asks gather here, and travel in one piece."""
         if not self._out:
-            if len(self._asked) > 1:
-                self._loop.call_later(_GATHER, self._flush)
-            else:
-                self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._out.append(ask)
 
     def _flush(self) -> None:
@@ -112,7 +107,6 @@ class Link:
             if ask.kind <= wire.OUTCOME:
                 self._silent = 0 if told.status != wire.REFUSED else self._silent + 1
             done(told.status, told.body)
-        self._flush()
         if answers.tally is not None:
             self._tally(answers.tally)
 
