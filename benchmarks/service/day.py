@@ -72,8 +72,8 @@ def soak(minutes: float, rate: float) -> dict[str, Any]:
     memory = [s["pss_mb"] for s in samples]
     grown, slower = drift(memory, np.mean), drift([e["p99_ms"] for e in each], np.median)
     return {"minutes": minutes, "rate": rate, "requests": len(due), "decisions": counted, "dropped": played.bad,
-            **played.quantiles(), "memory_mb_per_minute": slope(memory), "memory_last_to_first": grown,
-            "memory_flat": None if grown is None else grown <= 1.1, "p99_last_to_first": slower,
+            **played.quantiles(), "memory_mb_per_minute": slope(memory), "memory_last_to_middle": grown,
+            "memory_flat": None if grown is None else grown <= 1.1, "p99_last_to_middle": slower,
             "p99_flat": None if slower is None else slower <= 1.5,
             "by_minute": each, "memory": samples, **{k: v for k, v in played.about.items() if "generator" in k}}
 
@@ -127,15 +127,17 @@ def histogram(played: Played) -> list[list[float]]:
 
 
 def slope(values: list[float]) -> float | None:
-    """Growth from one minute to the next by least squares, without the first minute, which fills caches; None: too short."""
-    return float(np.polyfit(np.arange(len(values) - 1), values[1:], 1)[0]) if len(values) > 3 else None
+    """Growth from one minute to the next by least squares, without the first third, which fills caches; None: too short."""
+    rest = values[len(values) // 3 :]
+    return float(np.polyfit(np.arange(len(rest)), rest, 1)[0]) if len(rest) > 3 else None
 
 
 def drift(values: list[Any], middle: Callable[[list[float]], Any]) -> float | None:
-    """The last third by the first third, without the first minute and minutes without an answer; None: too short."""
+    """The last third by the one before it, without minutes without an answer: the first fills caches, and the newest events of
+    each entity that features keep. None: too short."""
     rest = [value for value in values[1:] if value is not None]
     third = len(rest) // 3
-    return float(middle(rest[-third:]) / middle(rest[:third])) if third else None
+    return float(middle(rest[-third:]) / middle(rest[third : 2 * third])) if third else None
 
 
 if __name__ == "__main__":

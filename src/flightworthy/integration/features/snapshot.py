@@ -34,7 +34,9 @@ def save(path: Path, state: FeatureState, snapshot: Snapshot, recipe_digest: str
     for group in state.groups:
         arrays[f"{group.plan.name}.headers"], arrays[f"{group.plan.name}.entries"] = group.packed()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    for old in path.parent.glob(f"{path.stem}.*.part"):  # of a process that was killed while it wrote
+        old.unlink(missing_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
         file.flush()

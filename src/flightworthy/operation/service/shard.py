@@ -27,6 +27,7 @@ from flightworthy.decision.work import EVENT, Arrivals, Work
 from flightworthy.model.runtime import INPROCESS
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.errands import Errands, State
+from flightworthy.operation.service.saver import Saver
 from flightworthy.operation.service.telling import answers_of, refusals
 from flightworthy.operation.service.wire import Ask
 
@@ -63,7 +64,7 @@ class Shard:
         self._commits: SimpleQueue[Batch | None] = SimpleQueue()
         self._sending = threading.Lock()
         self.failed: BaseException | None = None  # of the last commit; the engine then is ahead of its ledger
-        self._saved = engine.admission.next_seq
+        self._saved, self._saver = engine.admission.next_seq, Saver()
         self._expected, self._collected = self._sample(), time.monotonic()
         self._committer = threading.Thread(target=self._commit_all, name="committer", daemon=True)
         self._committer.start()
@@ -76,7 +77,7 @@ class Shard:
             self._errands.run()
             if self._waiting:
                 self.decide(self._take())
-            elif self.engine.admission.next_seq - self._saved >= _SNAPSHOT_EVERY:
+            elif self.engine.admission.next_seq - self._saved >= _SNAPSHOT_EVERY and self._saver.ready:
                 self._save()
             elif time.monotonic() - self._collected > _CLEAN:
                 gc.collect()  # nobody waits
@@ -84,6 +85,7 @@ class Shard:
         self.settle()
         self._commits.put(None)
         self._committer.join()
+        self._saver.wait()
 
     def decide(self, asks: list[Ask], again: bool = True) -> None:
         """One batch, as far as its commit."""
@@ -220,7 +222,7 @@ class Shard:
 
     def _save(self) -> None:
         self.settle()
-        self.engine.save()
+        self._saver.save(self.engine)
         self._saved = self.engine.admission.next_seq
 
 
