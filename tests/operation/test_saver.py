@@ -56,3 +56,19 @@ def test_one_that_fails_is_said_and_changes_nothing(open_engine: Callable[..., E
     assert "no snapshot was written" in caplog.text
     assert len(engine.decide(starter_trained.lines("live", 5))) == 5
     engine._snapshot.parent.unlink()
+
+
+def test_a_fork_that_is_refused_is_tried_again_later(open_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch,
+                                                    caplog: pytest.LogCaptureFixture) -> None:
+    def refused() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    engine, saver, now = open_engine(), Saver(), [100.0]
+    monkeypatch.setattr("flightworthy.operation.service.saver.time.monotonic", lambda: now[0])
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr("os.fork", refused)
+        saver.save(engine)
+    assert "no snapshot was written" in caplog.text and not saver.ready
+    now[0] = 160.0
+    assert saver.ready
+    saver.wait()

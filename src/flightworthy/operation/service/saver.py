@@ -11,6 +11,7 @@ from flightworthy.decision.engine import Engine
 
 _log = logging.getLogger("flightworthy.service")
 _SHARE = 4  # a snapshot that took a second is followed by at least so many seconds without one
+_PAUSE = 60.0  # seconds after which a fork that was refused is tried again
 
 
 class Saver:
@@ -29,7 +30,12 @@ class Saver:
     def save(self, engine: Engine) -> None:
         """Begin a snapshot of what the state is now; all batches must be committed."""
         self._began = time.monotonic()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:  # no memory, or no process to spare
+            _log.warning("no snapshot was written: %s", error)
+            self._next = self._began + _PAUSE
+            return
         if child:
             self._child = child
             return
