@@ -20,7 +20,7 @@ from flightworthy.ground.clock import Clock
 from flightworthy.operation.service import keys as roles
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import Problem, encode, problem
-from flightworthy.operation.service.callers import Caller, Callers, Rates
+from flightworthy.operation.service.callers import Caller, Callers, Rates, Refusals
 from flightworthy.operation.service.desk import Desk
 from flightworthy.operation.service.errands import Renew, Turn
 from flightworthy.operation.service.http import PROBLEM, TEXT, Reply, Request
@@ -68,7 +68,7 @@ class App:
     def __init__(self, desk: Desk, metrics: Metrics, callers: Callers | None, clock: Clock, reloaded: Callable[[], None]) -> None:
         self.desk, self.metrics, self.callers, self.clock, self._reloaded = desk, metrics, callers, clock, reloaded
         self.tracing = Tracing.configured()
-        self._turning = asyncio.Lock()
+        self._turning, self._refusals = asyncio.Lock(), Refusals()
         self._tasks: set[asyncio.Task[None]] = set()
         self.use()
 
@@ -186,6 +186,7 @@ class App:
         try:
             self.desk.take(kind, raws, many, done)
         except BusyError as error:
+            request.connection.rest(self._refusals.rest(time.monotonic()))
             raise RefusedError(problem(503, "busy", error.what, next_step=error.next_step, retry=True)) from None
 
     def _split(self, body: bytes) -> list[bytes]:

@@ -102,3 +102,21 @@ class Rates:
         if allowed:
             return 0.0
         return math.inf if cost > self._full else -((held - cost) // self.rate) / SECOND
+
+
+class Refusals:
+    """Paces callers who are refused and come back at once: refusing them must not take the time of those who are served.
+
+    >>> refusals = Refusals(most=2, longest=1.0)
+    >>> [refusals.rest(0.0) for _ in range(3)]
+    [0.5, 1.0, 1.0]
+    """
+
+    def __init__(self, most: float = 3000, longest: float = 1.0) -> None:
+        self._step, self._longest, self._until = 1 / most, longest, 0.0
+
+    def rest(self, now: float) -> float:
+        """Seconds in which the connection of a caller who was just refused is not read: so many that, together, at most ``most``
+        come back in a second, but never more than ``longest``. Nearly nothing for the first ones."""
+        self._until = min(max(now, self._until) + self._step, now + self._longest)
+        return self._until - now

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -68,7 +67,7 @@ class Desk:
             else:
                 self._instead(kind, raws, many, body, done)
 
-        link.ask(kind, raws, time.monotonic_ns() + self._patience, back, many)
+        link.ask(kind, raws, self._patience, back, many)
 
     def _scatter(self, shards: list[int], kind: int, raws: list[bytes], many: bool, done: Done) -> None:
         if not many:

@@ -223,6 +223,16 @@ class Connection(asyncio.Protocol):
             # Not from within: a long pipeline of quick answers would nest as deep as it is long.
             asyncio.get_running_loop().call_soon(self._next)
 
+    def rest(self, seconds: float) -> None:
+        """Read nothing more of this caller for a while: it was told to come again later."""
+        if seconds > 0 and not self._transport.is_closing():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(seconds, self._rested)
+
+    def _rested(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def _next(self) -> None:
         if self._queue and not self._busy and not self._closing:
             self._handle(*self._queue.popleft())

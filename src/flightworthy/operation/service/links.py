@@ -22,6 +22,8 @@ from flightworthy.operation.service.wire import Ask, Tally
 _log = logging.getLogger("flightworthy.service")
 _SILENT, _PROBE, _STUCK, _START = 16, 0.1, 15.0, 120.0
 _RESERVE = 10.0  # seconds after a start until the next process is made ready: first things first
+_EARLY, _LATE = 0.25, 0.5  # of a caller's patience
+_LEAST, _EASE = 64, 50_000_000  # records that may always wait; nanoseconds between two cuts
 Done = Callable[[int, bytes], None]
 
 
@@ -29,17 +31,40 @@ class BusyError(FlightworthyError):
     """Too much waits already; nothing was done with the request."""
 
 
+class Room:
+    """How many records may wait: at most ``most``, and fewer when those that are answered have used up half of their time. A
+    queue that is longer than the time its callers have decides nothing but what nobody waits for any more.
+
+    >>> room = Room(4096)
+    >>> room.answered(0.9, waiting=4000, now=1)
+    >>> room.size
+    3500
+    """
+
+    def __init__(self, most: int) -> None:
+        self.size = self._most = most
+        self._next = 0
+
+    def answered(self, share: float, waiting: int, now: int) -> None:
+        """A record was answered after this share of its caller's patience, while so many waited."""
+        if share < _EARLY and self.size < self._most:
+            self.size = min(self._most, self.size + self.size // 16 + 1)
+        elif share > _LATE and now >= self._next:
+            self.size = max(_LEAST, min(self.size, waiting) * 7 // 8)
+            self._next = now + _EASE
+
+
 class Link:
     """One shard. Answers come to the ``done`` of each ask, exactly once: a status and its bytes, or `wire.REFUSED` and why."""
 
     def __init__(self, home: Home, queue: int, tally: Callable[[Tally], None]) -> None:
-        self.home, self._queue, self._tally = home, queue, tally
+        self.home, self._tally, self.room = home, tally, Room(queue)
         self._starts = Starts(home)
         self.state: State | None = None  # as it said last; None while there is no process that answers
         self.process: subprocess.Popen[bytes] | None = None
         self.waiting = 0  # records asked for and not answered
         self.restarts = 0
-        self._asked: dict[int, tuple[Ask, Done]] = {}
+        self._asked: dict[int, tuple[Ask, Done, int]] = {}  # and how long its caller waits
         self._lates: list[tuple[int, int]] = []  # a heap: (late, number)
         self._number = 0
         self._out: list[Ask] = []
@@ -59,19 +84,20 @@ class Link:
         """Whether events are not even sent: too many in a row had no answer."""
         return self._silent >= _SILENT
 
-    def ask(self, kind: int, raws: list[bytes], late: int, done: Done, many: bool = True) -> None:
-        """Ask for something until ``late`` (monotonic nanoseconds). Raises `BusyError` when too many records wait."""
-        records = len(raws)
+    def ask(self, kind: int, raws: list[bytes], patience: int, done: Done, many: bool = True) -> None:
+        """Ask for something, and wait so many nanoseconds for it. Raises `BusyError` when too many records wait."""
+        records, now = len(raws), time.monotonic_ns()
         if kind <= wire.OUTCOME:
             if self.open:
                 done(wire.REFUSED, b"left alone after repeated failures")
                 return
-            if self.waiting and self.waiting + records > self._queue:
-                raise BusyError("too many records wait", found=self.waiting, expected=f"at most {self._queue}", retryable=True,
+            if self.waiting and self.waiting + records > self.room.size:
+                raise BusyError("too many records wait", found=self.waiting, expected=f"at most {self.room.size}", retryable=True,
                                 next_step="send it again later, more slowly")
         self._number += 1
+        late = now + patience
         ask = Ask(self._number, kind, late, many, raws)
-        self._asked[ask.number] = ask, done
+        self._asked[ask.number] = ask, done, patience
         heappush(self._lates, (late, ask.number))
         self.waiting += records
         if self._transport is not None:
@@ -83,7 +109,7 @@ class Link:
         """Ask and wait. The status is `wire.REFUSED` when there was no answer in time."""
         answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
         raws = content if isinstance(content, list) else [content]
-        self.ask(kind, raws, time.monotonic_ns() + int(seconds * 1e9),
+        self.ask(kind, raws, int(seconds * 1e9),
                  lambda status, body: None if answer.done() else answer.set_result((status, body)))
         return await answer
 
@@ -98,11 +124,14 @@ class Link:
             self._transport.write(wire.frame(out))
 
     def _told(self, answers: wire.Answers) -> None:
+        if (oldest := self._asked.get(answers.told[0].number)) is not None and oldest[0].kind <= wire.OUTCOME:
+            now, (ask, _, patience) = time.monotonic_ns(), oldest
+            self.room.answered(1.0 - (ask.late - now) / patience, self.waiting, now)
         for told in answers.told:
             found = self._asked.pop(told.number, None)
             if found is None:  # late: it was answered without the shard
                 continue
-            ask, done = found
+            ask, done, _ = found
             self.waiting -= len(ask.raws)
             if ask.kind <= wire.OUTCOME:
                 self._silent = 0 if told.status != wire.REFUSED else self._silent + 1
@@ -126,9 +155,11 @@ class Link:
                 return
             heappop(lates)  # first: who hears of it may ask at once
             if number in self._asked:
-                ask, done = self._asked.pop(number)
+                ask, done, _ = self._asked.pop(number)
                 self.waiting -= len(ask.raws)
-                self._silent += ask.kind <= wire.OUTCOME
+                if ask.kind <= wire.OUTCOME:
+                    self._silent += 1
+                    self.room.answered(1.0, self.waiting, now)
                 done(wire.REFUSED, b"no answer in time")
 
     # -- the process --------------------------------------------------------------------------------------------
@@ -148,7 +179,7 @@ class Link:
         """The process answers: what was asked and not answered is asked of it, once more or for the first time; an event
         that was decided already is answered from the ledger."""
         self.state, self._transport, self._silent = msgspec.json.decode(body, type=State), transport, 0
-        again = [ask for ask, _ in self._asked.values() if ask.kind <= wire.OUTCOME]
+        again = [ask for ask, *_ in self._asked.values() if ask.kind <= wire.OUTCOME]
         if again:
             transport.write(wire.frame(again))
         self._loop.call_later(_RESERVE, self._reserve)
