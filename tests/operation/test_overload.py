@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import threading
 import time
 from collections import Counter
@@ -52,7 +53,7 @@ def test_callers_beyond_the_queue_are_refused_and_take_nothing_from_the_others(s
 
     def caller(part: list[bytes]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-        for line in part:
+        for line in itertools.cycle(part):
             if time.monotonic() > end:
                 break
             connection.request("POST", "/v1/decisions", line)
