@@ -12,6 +12,7 @@ import json
 import random
 import shutil
 import socket
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from benchmarks.common import step, write
 from benchmarks.fuzz import mutate
+from benchmarks.service.callers import ask
 from benchmarks.service.events import event, payments
 from benchmarks.service.processes import memory_mb
 from benchmarks.service.running import Running
@@ -39,8 +41,11 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
         service = Running(folder)
-        write("service_fuzz", fuzz(service, given.requests, random.Random(given.seed)))
+        found = fuzz(service, given.requests, random.Random(given.seed))
+        write("service_fuzz", found)
         service.stop()
+        if found["crashes"] or found["server_errors"]:
+            sys.exit((folder / "var" / "service.log").read_text()[-20_000:])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -51,7 +56,7 @@ def fuzz(service: Running, requests: int, rng: random.Random) -> dict[str, Any]:
     same = {"tx_time": "2026-01-01T00:00:00Z"}
     rows = [json.dumps({**event(made, i), **same, "transaction_id": f"M{i}"}).encode() for i in range(500)]
     statuses: Counter[str] = Counter()
-    memory, shard = [], service.shard()
+    memory = []
     with step(f"{requests:,} mutated requests"):
         for _ in range(STEPS):
             sent = 0
@@ -69,8 +74,14 @@ def fuzz(service: Running, requests: int, rng: random.Random) -> dict[str, Any]:
     return {"requests": sum(statuses.values()), "statuses": dict(sorted(statuses.items())),
             "server_errors": sum(n for status, n in statuses.items() if status.startswith("5") and status != "501"),
             "undocumented": {status: n for status, n in statuses.items() if status not in ALLOWED},
-            "crashes": int(service.process.poll() is not None) + int(service.shard() != shard), "memory_mb": memory,
+            "crashes": int(service.process.poll() is not None) + restarts(service.port), "memory_mb": memory,
             "memory_last_third_to_middle": grown, "memory_flat": grown <= 1.1, "ready_after": service.ready()}
+
+
+def restarts(port: int) -> int:
+    """How often a shard was started again."""
+    found: int = ask(port, "GET", "/v1/shards")[1][0]["restarts"]
+    return found
 
 
 def request(rng: random.Random, body: bytes) -> bytes:
