@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import http
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from time import monotonic, monotonic_ns
@@ -78,14 +78,14 @@ class Listener:
             for connection in list(self.connections):
                 connection.look(now)
 
-    async def drain(self, notice: float, stop: Callable[[], None], patience: float) -> None:
+    async def drain(self, notice: float, stop: Callable[[], Awaitable[None]], patience: float) -> None:
         """Answer whatever still comes for ``notice`` seconds, each answer asking its caller to go; ``stop`` accepting; then close
         what is idle and wait up to ``patience`` seconds for the rest."""
         self.draining = True
         until = monotonic() + notice
         while self.connections and monotonic() < until:
             await asyncio.sleep(0.02)
-        stop()
+        await stop()
         await asyncio.sleep(_LINGER / 4)  # who has just connected is about to send
         for connection in list(self.connections):
             connection.close_if_idle()

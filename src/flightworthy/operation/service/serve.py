@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
+import os
 import signal
+import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import AdapterError, DataError
@@ -30,6 +34,7 @@ from flightworthy.operation.service.tokens import Issuer, Tokens
 
 _log = logging.getLogger("flightworthy.service")
 _PATIENCE = 30.0
+_TURN = 0.005  # seconds: some turns of the loop
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Service:
     def __init__(self, folder: Path, pilot: Pilot, base: Path, listen: Listen, callers: Callers | None) -> None:
         self.folder, self.pilot, self.base, self.listen, self.callers = folder, pilot, base, listen, callers
         self.metrics, self.clock = Metrics(), SystemClock()
-        self._jobs: list[asyncio.Task[None]] = []
+        self._jobs: list[asyncio.Task[Any]] = []
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -103,7 +108,22 @@ class Service:
                   server.sockets[0].getsockname()[1], len(desk.links))
         await ended.wait()
         _log.info("leaving: answering for %.1f s more", self.listen.notice)
-        await listener.drain(self.listen.notice, server.close, _PATIENCE)
+        await listener.drain(self.listen.notice, lambda: self._stop(server, listener), _PATIENCE)
+
+    async def _stop(self, server: asyncio.Server, listener: Listener) -> None:
+        """Close the port. The kernel resets who has connected and was not taken yet, so they are all taken first."""
+        loop = asyncio.get_running_loop()
+        ports = [socket.socket(fileno=os.dup(each.fileno())) for each in server.sockets]
+        server.close()
+        await asyncio.sleep(_TURN)
+        for port in ports:
+            taken = []
+            port.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    taken.append(port.accept()[0])
+            port.close()
+            self._jobs += [loop.create_task(loop.connect_accepted_socket(listener, one, ssl=self._tls())) for one in taken]
 
     def _homes(self) -> list[Home]:
         models = self.base / self.pilot.manifest.adapters.models.removeprefix("file:///")
