@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import step, write
+from benchmarks.common import OUT, step, write
 from benchmarks.fuzz import mutate
 from benchmarks.service.callers import ask
 from benchmarks.service.events import event, payments
@@ -45,7 +45,8 @@ def main() -> None:
         write("service_fuzz", found)
         service.stop()
         if found["crashes"] or found["server_errors"]:
-            sys.exit((folder / "var" / "service.log").read_text()[-20_000:])
+            shutil.copy(folder / "var" / "service.log", OUT / "service_fuzz.log")
+            sys.exit(f"→ {OUT / 'service_fuzz.log'}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

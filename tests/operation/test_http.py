@@ -69,6 +69,17 @@ def test_a_pipeline_is_answered_in_order(service: Service, starter_trained: Trai
     assert len(bodies) == 21 and bodies[-1] == {"live": True}
 
 
+@pytest.mark.parametrize("after", [b"\x00garbage\r\n\r\n", b"POST /v1/decisions HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999\r\n\r\n",
+                                   b"GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n"])
+def test_what_is_broken_is_refused_after_the_answers_to_what_came_before(service: Service, starter_trained: Trained, after: bytes) -> None:
+    lines = starter_trained.lines("live", 3)
+    ask = b"".join(HEAD + b"content-length: %d\r\n\r\n" % len(line) + line for line in lines)
+    got = talk(service, ask + after).split(b"HTTP/1.1 ")[1:]
+    assert len(got) == 4 and {part[:3] for part in got[:3]} <= {b"200", b"422"} and got[3][:3] in (b"400", b"413")
+    assert [part for part in got if b"connection: close" in part] == got[3:]
+    assert "Traceback" not in service.log()
+
+
 @pytest.mark.slow
 def test_slow_callers_are_told_and_let_go(service: Service) -> None:
     started = time.monotonic()

@@ -103,6 +103,8 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._queue: deque[tuple[Request, bool]] = deque()
         self._keep = self._closing = self._busy = self._head_only = False
+        self._over = False  # nothing more is said on this connection
+        self._refusal = 0  # the status with which it ends once all that came before is answered
         self._seen = monotonic()
         self._begin()
 
@@ -208,20 +210,22 @@ class Connection(asyncio.Protocol):
     # -- out ----------------------------------------------------------------------------------------------------
     def respond(self, status: int, body: bytes, kind: bytes = JSON, more: bytes = b"") -> None:
         """Answer the request under way. ``more``: further header lines, each ended by CR LF."""
-        if self._transport.is_closing():
+        if self._over or self._transport.is_closing():
             return
         close = not self._keep or self._listener.draining
         self._transport.write(b"".join((_head(status, kind), b"%d\r\n" % len(body), more,
                                         b"connection: close\r\n\r\n" if close else b"\r\n", b"" if self._head_only else body)))
         self._busy = False
         if close:
-            self._closing = True
+            self._closing = self._over = True
             self._transport.close()
         elif self._queue:
             if len(self._queue) == _PIPELINED:
                 self._transport.resume_reading()
             # Not from within: a long pipeline of quick answers would nest as deep as it is long.
             asyncio.get_running_loop().call_soon(self._next)
+        elif self._refusal:
+            self._tell_refusal()
 
     def rest(self, seconds: float) -> None:
         """Read nothing more of this caller for a while: it was told to come again later."""
@@ -234,15 +238,20 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _next(self) -> None:
-        if self._queue and not self._busy and not self._closing:
+        if self._queue and not self._busy and not self._over:
             self._handle(*self._queue.popleft())
 
     def _refuse(self, status: int) -> None:
-        """What cannot be trusted to be HTTP is answered, and its connection closed."""
+        """What cannot be trusted to be HTTP is answered, after the requests before it, and its connection closed."""
         if self._closing:
             return
-        self._closing = True
+        self._closing, self._refusal = True, status
         self._listener.broken += 1
+        if not (self._busy or self._queue):
+            self._tell_refusal()
+
+    def _tell_refusal(self) -> None:
+        self._over, status = True, self._refusal
         phrase = http.HTTPStatus(status).phrase
         body = b'{"type":"about:blank","title":"%s","status":%d}' % (phrase.encode(), status)
         self._transport.write(b"".join((_head(status, PROBLEM), b"%d\r\nconnection: close\r\n\r\n" % len(body), body)))
