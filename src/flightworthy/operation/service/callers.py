@@ -112,7 +112,7 @@ class Refusals:
     [0.5, 1.0, 1.0]
     """
 
-    def __init__(self, most: float = 3000, longest: float = 1.0) -> None:
+    def __init__(self, most: float = 2000, longest: float = 2.0) -> None:
         self._step, self._longest, self._until = 1 / most, longest, 0.0
 
     def rest(self, now: float) -> float:
