@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from flightworthy.operation.service import wire
 from flightworthy.operation.service.callers import Refusals
-from flightworthy.operation.service.links import Room
+from flightworthy.operation.service.links import Link, Room
+from flightworthy.operation.service.starts import Home
 from tests.conftest import Trained
 from tests.operation.running import Service
 from tests.operation.test_service_faults import good
@@ -70,3 +74,24 @@ def test_callers_beyond_the_queue_are_refused_and_take_nothing_from_the_others(s
         thread.join()
     assert set(statuses) <= {200, 422, 503} and statuses[200] > 200  # 422: a few lines of the simulation are broken
     assert service.call("POST", "/v1/decisions", lines[0])[0] == 200
+
+
+def test_a_mistake_with_one_answer_takes_neither_the_others_nor_the_shard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[tuple[int, bytes]] = []
+
+    def broken(_: int, __: bytes) -> None:
+        raise RuntimeError("the connection is in an odd state")
+
+    async def play() -> None:
+        link = Link(Home(tmp_path, tmp_path, tmp_path), 100, lambda _: None)
+        link.ask(wire.EVENT, [b"1"], 10**9, broken)
+        link.ask(wire.EVENT, [b"2"], 10**9, lambda status, body: heard.append((status, body)))
+        link._told(wire.Answers([wire.Told(1, 200, b"one"), wire.Told(2, 200, b"two")]))
+        assert link.waiting == 0
+        link.ask(wire.EVENT, [b"3"], 1000, broken)
+        link.ask(wire.EVENT, [b"4"], 1000, lambda status, body: heard.append((status, body)))
+        await asyncio.sleep(0.1)
+
+    asyncio.run(play())
+    assert heard == [(200, b"two"), (wire.REFUSED, b"no answer in time")]
+    assert caplog.text.count("an answer could not be handed on") == 2

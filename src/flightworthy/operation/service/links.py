@@ -21,7 +21,7 @@ from flightworthy.operation.service.wire import Ask, Tally
 
 _log = logging.getLogger("flightworthy.service")
 _SILENT, _PROBE, _STUCK, _START = 16, 0.1, 15.0, 120.0
-_RESERVE = 10.0  # seconds after a start until the next process is made ready: first things first
+_RESERVE = 3.0  # seconds after a start until the next process is made ready: first things first
 _EARLY, _LATE = 0.25, 0.5  # of a caller's patience
 _LEAST, _EASE = 64, 50_000_000  # records that may always wait; nanoseconds between two cuts
 Done = Callable[[int, bytes], None]
@@ -135,7 +135,7 @@ class Link:
             self.waiting -= len(ask.raws)
             if ask.kind <= wire.OUTCOME:
                 self._silent = 0 if told.status != wire.REFUSED else self._silent + 1
-            done(told.status, told.body)
+            _tell(done, told.status, told.body)
         if answers.tally is not None:
             self._tally(answers.tally)
 
@@ -160,7 +160,7 @@ class Link:
                 if ask.kind <= wire.OUTCOME:
                     self._silent += 1
                     self.room.answered(1.0, self.waiting, now)
-                done(wire.REFUSED, b"no answer in time")
+                _tell(done, wire.REFUSED, b"no answer in time")
 
     # -- the process --------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -263,6 +263,14 @@ class Link:
         while self.process.poll() is None and time.monotonic() < until:
             await asyncio.sleep(0.01)
         self.reap()
+
+
+def _tell(done: Done, status: int, body: bytes) -> None:
+    """Hand on an answer; a mistake with one of them must not take the others, or the shard, with it."""
+    try:
+        done(status, body)
+    except Exception:  # noqa: BLE001 - as said
+        _log.exception("an answer could not be handed on")
 
 
 class _Pipe(asyncio.Protocol):
