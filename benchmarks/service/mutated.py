@@ -40,7 +40,7 @@ def main() -> None:
     given = args.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
-        service = Running(folder, service="service: {deadline: 5s}\n")  # on a busy machine 300 ms may pass: that is not looked for here
+        service = Running(folder, service="service: {deadline: 5s}\n")  # time is not looked for here
         found = fuzz(service, given.requests, random.Random(given.seed))
         write("service_fuzz", found)
         service.stop()
