@@ -37,6 +37,8 @@ def test_room_shrinks_while_answers_come_late_and_grows_again() -> None:
     room.answered(1.0, 3000, now + 60_000_000)
     room.answered(1.0, 3000, now + 60_000_001)  # one look at a time
     assert room.size == 2625
+    room.answered(1.0, 64, now + 600_000_000)
+    assert room.size == 2625  # a slow disk, not a long queue
 
 
 def test_the_first_who_are_refused_wait_for_nearly_nothing_and_a_storm_is_spread() -> None:

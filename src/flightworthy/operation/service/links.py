@@ -49,7 +49,7 @@ class Room:
         """A record was answered after this share of its caller's patience, while so many waited."""
         if share < _EARLY and self.size < self._most:
             self.size = min(self._most, self.size + self.size // 16 + 1)
-        elif share > _LATE and now >= self._next:
+        elif share > _LATE and waiting > _LEAST and now >= self._next:  # with fewer it is not the queue that takes the time
             self.size = max(_LEAST, min(self.size, waiting) * 7 // 8)
             self._next = now + _EASE
 
@@ -124,7 +124,8 @@ class Link:
             self._transport.write(wire.frame(out))
 
     def _told(self, answers: wire.Answers) -> None:
-        if (oldest := self._asked.get(answers.told[0].number)) is not None and oldest[0].kind <= wire.OUTCOME:
+        oldest = self._asked.get(answers.told[0].number) if answers.told else None
+        if oldest is not None and oldest[0].kind <= wire.OUTCOME:
             now, (ask, _, patience) = time.monotonic_ns(), oldest
             self.room.answered(1.0 - (ask.late - now) / patience, self.waiting, now)
         for told in answers.told:
