@@ -119,7 +119,7 @@ class Service:
         for port in ports:
             taken = []
             port.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(OSError):  # nobody waits any more, or one has gone again
                 while True:
                     taken.append(port.accept()[0])
             port.close()
