@@ -28,8 +28,9 @@ rows = Rows(kinds, times[refer], refer, np.where(kinds == 1, 1.0, 0.0), {"amount
             {"card_id": keys[refer], "terminal_id": (keys[refer] * 7) % 5})
 state = FeatureState(compile_groups(pilot))
 found = state.apply(rows)[kinds == 0]
-numbers = {"amount": rows.fields["amount"][kinds == 0] / 100, "tx_time": rows.times[kinds == 0].astype(float),
-           "channel": np.zeros(len(found))}
+numbers = {"amount": rows.fields["amount"][kinds == 0] / 100, "tx_time": rows.times[kinds == 0].astype(float)}
+from flightworthy.manifest.pilot import event_scope
+numbers = np.column_stack([numbers.get(name, np.zeros(len(found))) for name in event_scope(pilot.manifest)])
 import hashlib
 sys.stdout.write(hashlib.sha256(Frames(pilot).build(numbers, found).tobytes()).hexdigest() + state.digest())
 """

@@ -103,7 +103,7 @@ class Admission:
         known = work.arrivals.times
         work.times = columns.times(work.events) if known is None or len(known) != len(work.events) else known
         work.numbers = columns.numbers(work.events, work.times)
-        bad = columns.suspicious(work.numbers, work.times, np.full(len(work.events), work.arrivals.arrived, np.int64))
+        bad = columns.suspicious(work.numbers, work.times, work.arrivals.arrived)
         if bad:
             for row, rejection in bad.items():
                 self._reject(work, work.at[row], rejection)

@@ -229,18 +229,17 @@ class Engine:
         """Rows of all that was admitted, in order; an outcome's event is the one it belongs to."""
         labels = np.full(len(work.events), self.line.no_label)
         if not work.outcomes:
-            return FeatureRows(work.kinds, work.events, work.seqs, labels, work.times, work.numbers or None)
+            return FeatureRows(work.kinds, work.events, work.seqs, labels, work.times, work.numbers if work.events else None)
         first, about = self._first(work), [told.about for told in work.outcomes]
         events = list(work.events)
         for told in work.outcomes:
             events.insert(told.seq - first, told.about.event)
         order = np.argsort(np.r_[work.seqs, [told.seq for told in work.outcomes]], kind="stable")
-        nothing = np.zeros(len(about))
         return FeatureRows(
             work.kinds, events, np.r_[work.seqs, [e.seq for e in about]][order],
             np.r_[labels, [told.truth.label for told in work.outcomes]][order],
             np.r_[work.times, [e.time for e in about]][order],
-            {name: np.r_[values, nothing][order] for name, values in work.numbers.items()} if work.events else None)
+            np.concatenate([work.numbers, np.zeros((len(about), work.numbers.shape[1]))])[order] if work.events else None)
 
 
 def _spilled(work: Work) -> list[Spilled] | None:

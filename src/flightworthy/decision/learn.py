@@ -95,8 +95,8 @@ def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints
         events.append(event)
         labels.append(item.label)
         known.append(np.iinfo(np.int64).min if item.known_at is None else item.known_at)
-    numbers = line.columns.numbers(events, line.columns.times(events)) if events else {}
-    bad = line.columns.suspicious(numbers, line.columns.times(events), np.full(len(events), 2**62)) if events else {}
+    times = line.columns.times(events)
+    bad = line.columns.suspicious(line.columns.numbers(events, times), times, 2**62)
     for rejection in bad.values():
         refused[rejection.reason] = refused.get(rejection.reason, 0) + 1
     seen: set[str] = set()

@@ -21,7 +21,7 @@ from flightworthy.decision.fallback import BASELINE, CHAMPION, DEFAULT, PREVIOUS
 from flightworthy.decision.guard import Guard
 from flightworthy.decision.policy import Policy
 from flightworthy.decision.record import VERSION, OutcomeRecord, Recorder
-from flightworthy.decision.route import HOLDOUT, Router
+from flightworthy.decision.route import HOLDOUT, TREATED, Router
 from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME
 from flightworthy.governance.reasons import Reason, Reasons
 from flightworthy.ground.errors import ModelError
@@ -68,7 +68,7 @@ class FeatureRows:
     seqs: Ints
     labels: Floats
     times: Ints | None = None
-    numbers: dict[str, Floats] | None = None
+    numbers: Floats | None = None
 
 
 class Line:
@@ -76,7 +76,7 @@ class Line:
 
     def __init__(self, pilot: Pilot, models: dict[str, LoadedModel]) -> None:
         manifest = pilot.manifest
-        self.pilot = pilot
+        self.pilot, self._pilot_digest = pilot, bytes.fromhex(pilot.digest)
         self.contract = Contract(pilot)
         self.columns = Columns(pilot, self.contract)
         self.plans = compile_groups(pilot)
@@ -89,8 +89,12 @@ class Line:
         if default:
             self._policies[DEFAULT] = self._policy(default, ["always"])
         self._order = {step: i for i, step in enumerate(self._policies)}
+        sizes = [len(policy.actions) for policy in self._policies.values()]
+        self._first = np.cumsum([0, *sizes])  # where the rules of each policy begin among all actions
+        self._names = [action for policy in self._policies.values() for action in policy.actions]
         self.steps = [CHAMPION, *(s if isinstance(s, str) else DEFAULT for s in pilot.fallback)]
         self.router = Router(manifest.rollout.salt or pilot.name, manifest.rollout.holdout)
+        self._shares = {arm: self.router.propensity(arm) for arm in (TREATED, HOLDOUT)}
         self._adverse = set(manifest.policy.adverse)
         self.records = Recorder(self.contract)
         absent = manifest.outcomes.absent
@@ -106,6 +110,7 @@ class Line:
                 raise ModelError("the model was trained for another contract, features or inputs",
                                  where=model.digest[:12], next_step="run: flightworthy train")
         self.chain = Chain(models, self.steps, len(self.pilot.outputs), self.guards)
+        self._digests = {name: bytes.fromhex(model.digest) for name, model in models.items()}
         groups = self.pilot.manifest.governance
         words = {code: spec.say for code, spec in groups.reasons.items()}
         self._reasons = {name: Reasons(self.pilot.reasons, words, self.pilot.inputs, model.references,
@@ -132,8 +137,7 @@ class Line:
                                       self.columns.keys(events, state)))
         if kinds.any():
             asked = kinds == 0
-            aggregates = aggregates[asked]
-            numbers = {name: values[asked] for name, values in numbers.items()}
+            aggregates, numbers = aggregates[asked], numbers[asked]
         return self.frames.build(numbers, aggregates)
 
     def route(self, events: Sequence[Any]) -> list[str]:
@@ -158,14 +162,12 @@ class Line:
         by_row: list[tuple[Reason, ...]] = [()] * len(events)
         for row, found in reasons.items():
             by_row[row] = tuple(found)
-        shares = {arm: self.router.propensity(arm) for arm in set(arms)}
-        digests = {name: bytes.fromhex(model.digest) for name, model in self.chain.models.items()}
         return list(map(  # the members in the order of the record
             self.records.decision, repeat(VERSION), repeat(DECISION), seqs, self.contract.event_ids(events), events,
-            numbers_of(frame[:, self.frames.features]), arms, map(shares.__getitem__, arms),
-            [digests.get(path[-1]) for path in paths], numbers_of(outputs), paths, by, chosen.rules.tolist(), actions,
+            numbers_of(frame[:, self.frames.features]), arms, map(self._shares.__getitem__, arms),
+            [self._digests.get(path[-1]) for path in paths], numbers_of(outputs), paths, by, chosen.rules.tolist(), actions,
             self._actions(np.full(len(by), self._order[BASELINE]), base), moments.arrived, moments.decided, moments.clocks,
-            repeat(bytes.fromhex(self.pilot.digest)), chosen.amounts(), base.amounts(), by_row))
+            repeat(self._pilot_digest), chosen.amounts(), base.amounts(), by_row))
 
     def _choose(self, frame: Floats, who: Ints, base: Choice) -> Choice:
         """Each row's rule and quantity by the policy that decides it."""
@@ -181,9 +183,7 @@ class Line:
 
     def _actions(self, who: Ints, choice: Choice) -> list[str]:
         """The names of what was chosen."""
-        first = np.cumsum([0, *(len(policy.actions) for policy in self._policies.values())])
-        names = [action for policy in self._policies.values() for action in policy.actions]
-        return list(map(names.__getitem__, (first[who] + choice.rules).tolist()))
+        return list(map(self._names.__getitem__, (self._first[who] + choice.rules).tolist()))
 
     def _explain(self, frame: Floats, by: list[str], chosen: Ints, actions: list[str]) -> dict[int, list[Reason]]:
         """Reasons of the adverse rows, by row."""

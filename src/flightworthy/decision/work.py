@@ -87,7 +87,7 @@ class Work:
     index: dict[str, int] = field(default_factory=dict)  # id → row
     seqs: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     times: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # microseconds
-    numbers: dict[str, Floats] = field(default_factory=dict)  # field → (n)
+    numbers: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # (n, fields), see Columns.numbers
     outcomes: list[Told] = field(default_factory=list)
     kinds: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # of events and outcomes together, in order
     quarantined: list[Quarantined] = field(default_factory=list)
@@ -103,8 +103,7 @@ class Work:
         """Leave only some of the events."""
         self.at, self.events = [self.at[i] for i in rows], [self.events[i] for i in rows]
         picked = np.array(rows, np.int64)
-        self.times = self.times[picked]
-        self.numbers = {name: values[picked] for name, values in self.numbers.items()}
+        self.times, self.numbers = self.times[picked], self.numbers[picked]
 
     def answers(self) -> list[Any]:
         """A result for each arrival, once the work is durable."""

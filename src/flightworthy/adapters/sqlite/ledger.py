@@ -13,12 +13,13 @@ from typing import Any
 
 import zstandard
 
+from flightworthy.adapters.sqlite.checkpoints import Checkpoints
 from flightworthy.adapters.sqlite.segment import Row, Segment, pack, unpack
 from flightworthy.governance.ledger import DECISION, HISTORY, Block, Entries, Entry, Quarantined
 from flightworthy.ground.errors import LedgerError
 
 SCHEMA_VERSION = 2
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000",
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=32000",
             "busy_timeout=5000", "trusted_schema=OFF")
 _WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
 _AT_ONCE = 4000  # rows per statement; SQLite allows 32766 variables
@@ -51,6 +52,7 @@ class SqliteLedger:
             raise LedgerError("this ledger was written by another version", where=str(path), found=version,
                               expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
         self._recent: dict[int, Segment] = {}
+        self._checkpoints = Checkpoints(lambda: self._connect(_READER_CACHE), self._write_lock)
 
     def _connect(self, cache: int) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -82,6 +84,7 @@ class SqliteLedger:
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
                 raise
+            self._checkpoints.committed()
 
     def _write(self, db: sqlite3.Connection, block: Block, rows: list[Row]) -> None:
         if block.entries:
@@ -200,6 +203,7 @@ class SqliteLedger:
         return {(status, reason): count for status, reason, count in rows}
 
     def close(self) -> None:
+        self._checkpoints.close()
         for connection in (self._writer, self._reader):
             if connection is not None:
                 connection.close()

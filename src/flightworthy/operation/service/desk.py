@@ -10,7 +10,6 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from flightworthy.decision.fallback import DEFAULT, SPILLED
 from flightworthy.ground.clock import Clock, iso
@@ -138,7 +137,7 @@ class Desk:
     def _plausible(self, event: Any) -> None:
         """What the ledger's contract asks beyond types. Raises `RejectionError`."""
         times = self._columns.times([event])
-        bad = self._columns.suspicious(self._columns.numbers([event], times), times, np.array([self.clock.now()]))
+        bad = self._columns.suspicious(self._columns.numbers([event], times), times, self.clock.now())
         if bad:
             raise RejectionError(bad[0])
 

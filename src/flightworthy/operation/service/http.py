@@ -17,6 +17,8 @@ from typing import Any
 
 import httptools
 
+from flightworthy.operation.service.heads import Head, Heads
+
 JSON, PROBLEM, TEXT = b"application/json", b"application/problem+json", b"text/plain; version=0.0.4; charset=utf-8"
 _ONCE = (b"authorization", b"content-length", b"host")
 _LINGER = 1.0  # seconds in which a refused caller may still send, unread
@@ -63,6 +65,7 @@ class Listener:
     def __init__(self, handle: Handler, limits: Limits) -> None:
         self.handle, self.limits = handle, limits
         self.connections: set[Connection] = set()
+        self.heads = Heads()
         self.draining = False
         self.broken = 0  # requests that were no HTTP, or broke a limit of it
 
@@ -106,6 +109,8 @@ class Connection(asyncio.Protocol):
         self._over = False  # nothing more is said on this connection
         self._refusal = 0  # the status with which it ends once all that came before is answered
         self._seen = monotonic()
+        self._came: tuple[Request, bool] | None = None  # what came last, and whether its connection is kept
+        self._before = b""  # the head of the request before, where it came in one piece with its body
         self._begin()
 
     @property
@@ -129,6 +134,23 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._seen = monotonic()
+        if self._begun:
+            self._parse(data)
+            return
+        raw, _, body = data.partition(b"\r\n\r\n")
+        known = self._listener.heads.find(raw)
+        if known is not None and len(body) == known.length:
+            self._take(Request(self, known.method, known.path, known.headers, body), True)
+            return
+        self._came = None
+        self._parse(data)
+        if self._came is not None and self._came[1] and self._came[0].body == body and not self._begun:  # one, and nothing more
+            request = self._came[0]
+            if raw == self._before:
+                self._listener.heads.note(raw, Head(request.method, request.path, request.headers, len(body)))
+            self._before = raw
+
+    def _parse(self, data: bytes) -> None:
         if not self._headed:
             self._size += len(data)
         try:
@@ -192,8 +214,11 @@ class Connection(asyncio.Protocol):
         path = self._url.partition(b"?")[0].decode("latin-1")
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         request = Request(self, self._parser.get_method().decode(), path, self._headers, body)
-        keep = self._parser.should_keep_alive()
+        self._came = request, self._parser.should_keep_alive()
         self._begin()
+        self._take(*self._came)
+
+    def _take(self, request: Request, keep: bool) -> None:
         if self._busy or self._queue:
             self._queue.append((request, keep))
             if len(self._queue) == _PIPELINED:
