@@ -88,7 +88,8 @@ def page(result: Mapping[str, Any]) -> str:
     return f"""# Benchmark of the service
 
 `make bench-service` → `out/bench/service.json`. Made {result['date']} on {machine['cores']} cores ({machine['processor']}):
-the server on one core, the load on the other, {result['seconds']:g} s for each measurement.
+the server on one core, the load on the other, {result['seconds']:g} s for each measurement. All servers were
+measured in turns, {result['rounds']} times; of each the round with its median rate is shown.
 
 Everyone gets the same events of 31 fields as JSON over HTTP on loopback and asks the same LightGBM model (200 trees, 63
 leaves). Before anything is measured, scores are compared with LightGBM's own. Peers run one worker, one model thread, and

@@ -36,6 +36,9 @@ _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _OWNER = Caller("loopback", frozenset(roles.ROLES))
 _CONTROL = 30.0  # seconds for what an operator asks
 MOST = 1000  # records of a request
+# Made once: it is said most when there is least time.
+_BUSY = Reply(503, encode(problem(503, "busy", "too many records wait", next_step="send it again later, more slowly",
+                                  retry=True)), PROBLEM, b"retry-after: 1\r\n")
 
 
 class Switch(msgspec.Struct, forbid_unknown_fields=True):
@@ -185,9 +188,9 @@ class App:
 
         try:
             self.desk.take(kind, raws, many, done)
-        except BusyError as error:
+        except BusyError:
             request.connection.rest(self._refusals.rest(time.monotonic()))
-            raise RefusedError(problem(503, "busy", error.what, next_step=error.next_step, retry=True)) from None
+            self._answer(request, _BUSY)
 
     def _split(self, body: bytes) -> list[bytes]:
         try:

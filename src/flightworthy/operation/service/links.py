@@ -92,8 +92,7 @@ class Link:
                 done(wire.REFUSED, b"left alone after repeated failures")
                 return
             if self.waiting and self.waiting + records > self.room.size:
-                raise BusyError("too many records wait", found=self.waiting, expected=f"at most {self.room.size}", retryable=True,
-                                next_step="send it again later, more slowly")
+                raise BusyError("too many records wait", found=self.waiting, retryable=True)
         self._number += 1
         late = now + patience
         ask = Ask(self._number, kind, late, many, raws)
