@@ -315,6 +315,26 @@ def test_a_failed_commit_leaves_no_trace_and_the_engine_recovers(open_engine: Op
     assert [r.seq for r in engine.decide(lines[10:])] == list(range(11, 21))
 
 
+def test_a_mistake_with_one_record_does_not_cost_the_others(open_engine: Open, starter_trained: Trained,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, lines = open_engine(), starter_trained.lines("live", 5)
+    read = engine.line.contract.read
+
+    def mistaken(raw: bytes) -> Any:
+        if raw == lines[2]:
+            raise OverflowError("beyond us")
+        return read(raw)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.line.contract, "read_all", lambda _: None)
+        patched.setattr(engine.line.contract, "read", mistaken)
+        results = engine.decide(lines)
+    assert [getattr(result, "seq", None) for result in results] == [1, 2, None, 3, 4]
+    held = engine.ledger.quarantine()
+    assert [(h.reason, h.raw) for h in held] == [("malformed", lines[2])] and "beyond us" in held[0].message
+    assert engine.decide([lines[2]])[0].seq == 5  # nothing stands against it once the mistake is mended
+
+
 def test_a_model_for_other_features_is_refused(open_engine: Open) -> None:
     text = (PILOTS / "starter" / "pilot.yaml").read_text().replace("windows: [90d, 365d]", "windows: [90d, 300d]")
     text = text.replace("customer.mean_amount_365d", "customer.mean_amount_300d")

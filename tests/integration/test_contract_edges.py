@@ -97,6 +97,21 @@ def test_the_size_is_that_of_the_record_as_it_came() -> None:
     assert refusal(reader, raw() + b" " * (8001 - len(raw())))[0] == "too_large"
 
 
+@pytest.mark.parametrize(("literal", "reason"), [
+    (b'"\\ud800"', "malformed"), (b"NaN", "malformed"), (b"1e400", "malformed"),
+    (b"\"\xff\"", "encoding"), (b"[" * 3000 + b"]" * 3000, "malformed"), (b"{} {}", "malformed")])
+def test_what_typed_reading_did_not_reach_is_judged_as_strictly(literal: bytes, reason: str) -> None:
+    """The first thing wrong is an amount as text, for which the record is read again; what comes after it may be worse."""
+    record = put(literal).replace(b"57.16", b'"57.16"')
+    assert b'"57.16"' in record and record.index(b'"57.16"') < record.index(literal)
+    assert refusal(lax(), record)[0] == reason
+
+
+def test_numbers_beyond_64_bits_stay_numbers_where_money_is_text() -> None:
+    record = put(b"1" + b"0" * 30).replace(b"57.16", b'"57.16"')
+    assert lax().read(record).amount == 57.16
+
+
 def test_a_pattern_matches_the_text_as_a_whole() -> None:
     reader = contract(("invoice: {type: text}", "invoice: {type: text, pattern: '[a-z]+|[0-9]+'}"))
     assert reader.read(raw(invoice="abc")).invoice == "abc"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from flightworthy.ground.clock import say
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
 from flightworthy.integration.outcomes import Outcome, OutcomeContract
 
+_log = logging.getLogger("flightworthy.decision")
 Truths = list[tuple[int, Outcome]]
 Known = Mapping[str, Work | int]  # id → the work it is in, or the number of its ledger entry
 
@@ -93,6 +95,9 @@ class Admission:
                 at.append(i)
             except RejectionError as error:
                 self._reject(work, i, error.rejection)
+            except Exception as error:  # noqa: BLE001 - a mistake of ours with one record must not cost those that came with it
+                _log.exception("a record could not be read: %s %d", work.arrivals.source, work.arrivals.position + i)
+                self._reject(work, i, Rejection("malformed", "", f"it cannot be read: {type(error).__name__}: {error}"))
         return truths
 
     def _check(self, work: Work) -> None:

@@ -22,7 +22,7 @@ SCHEMA_VERSION = 2
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=32000",
             "busy_timeout=5000", "trusted_schema=OFF")
 _WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
-_AT_ONCE = 4000  # rows per statement; SQLite allows 32766 variables
+_AT_ONCE = 4096  # rows per statement; SQLite allows 32766 variables
 _SCANNED = 32  # segments read at once by a scan
 _AT = "SELECT first, count, kinds, body, digests FROM segment "
 _EVENTS = {DECISION, HISTORY}
@@ -119,10 +119,11 @@ class SqliteLedger:
     @staticmethod
     def _insert(db: sqlite3.Connection, table: str, values: list[Any], width: int, otherwise: str = "") -> None:
         # One statement for many rows: a single call into SQLite, so that other threads run meanwhile.
-        row = f"({','.join('?' * width)})"
-        for start in range(0, len(values), _AT_ONCE * width):
-            part = values[start : start + _AT_ONCE * width]
-            db.execute(f"INSERT INTO {table} VALUES {','.join([row] * (len(part) // width))}{otherwise}", part)
+        row, start = f"({','.join('?' * width)})", 0
+        for rows in _halves(len(values) // width):
+            end = start + rows * width
+            db.execute(f"INSERT INTO {table} VALUES {','.join([row] * rows)}{otherwise}", values[start:end])
+            start = end
 
     def find(self, keys: Sequence[str]) -> dict[str, int]:
         return self._look_up("SELECT id, seq FROM event WHERE id IN", (), keys)
@@ -134,7 +135,8 @@ class SqliteLedger:
         found: dict[str, int] = {}
         with self._read_lock, _translated(str(self.path)):
             for start in range(0, len(keys), _AT_ONCE):
-                part = keys[start : start + _AT_ONCE]
+                part = list(keys[start : start + _AT_ONCE])
+                part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))  # once more: nothing is found twice
                 found.update(self._reader.execute(f"{query} ({','.join('?' * len(part))})", (*given, *part)).fetchall())
         return found
 
@@ -207,6 +209,15 @@ class SqliteLedger:
         for connection in (self._writer, self._reader):
             if connection is not None:
                 connection.close()
+
+
+def _halves(rows: int) -> Iterator[int]:
+    """Powers of two that add up to a number of rows. A dozen statements then serve batches of all sizes, each compiled once; to
+    compile one for the very size of a batch costs more than to run it."""
+    while rows:
+        part = min(_AT_ONCE, 1 << (rows.bit_length() - 1))
+        yield part
+        rows -= part
 
 
 def _statements(script: str) -> list[str]:
