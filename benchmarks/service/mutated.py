@@ -8,6 +8,7 @@ Usage: python -m benchmarks.service.mutated [N requests] [--seed S]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import shutil
@@ -28,7 +29,7 @@ from benchmarks.service.running import Running
 
 PATHS = (b"/v1/decisions", b"/v1/decisions", b"/v1/outcomes", b"/v2/models/service-bench/infer", b"/v1/kill-switch",
          b"/v1/reload", b"/metrics")
-TOGETHER, STEPS, HEADS = 25, 20, 0.05
+TOGETHER, STEPS, HEADS, SILENCE = 25, 20, 0.05, 0.05
 LAST = b"GET /health/live HTTP/1.1\r\nconnection: close\r\nhost: x\r\n\r\n"
 ALLOWED = {"200", "400", "404", "405", "408", "409", "411", "413", "422", "431", "501", "none"}
 
@@ -64,13 +65,12 @@ def fuzz(service: Running, requests: int, rng: random.Random) -> dict[str, Any]:
             rows = [json.dumps({**event(made, i), **now, "transaction_id": f"M{step_number}-{i}"}).encode() for i in range(500)]
             sent = 0
             while sent < requests / STEPS:
-                if rng.random() < HEADS / (HEADS + (1 - HEADS) / TOGETHER):
-                    statuses[alone(service.port, rng, rng.choice(rows))] += 1
-                    sent += 1
+                picked = [rng.choice(rows) for _ in range(TOGETHER)]
+                if rng.random() < HEADS:
+                    statuses.update(alone(service.port, [broken(rng, row) for row in picked]))
                 else:
-                    bodies = [mutate(rng, rng.choice(rows)) for _ in range(TOGETHER)]
-                    statuses.update(together(service.port, [request(rng, body) for body in bodies]))
-                    sent += TOGETHER
+                    statuses.update(together(service.port, [request(rng, mutate(rng, row)) for row in picked]))
+                sent += TOGETHER
             memory.append(round(memory_mb([service.process.pid, service.shard()])["pss"], 1))
     third = len(memory) // 3
     grown = sum(memory[-third:]) / sum(memory[third : 2 * third])
@@ -101,28 +101,43 @@ def together(port: int, requests: list[bytes]) -> Counter[str]:
     return found + Counter({"unanswered": missing} if missing else {})
 
 
-def alone(port: int, rng: random.Random, body: bytes) -> str:
-    """The status of a request whose head was changed too; 'none' when the service waited for more, or hung up."""
+def broken(rng: random.Random, body: bytes) -> bytes:
+    """A whole request whose head was changed too."""
     raw = bytearray(request(rng, body).replace(b"host: x", b"host: x\r\nconnection: close", 1))
     head = raw.index(b"\r\n\r\n") + 4
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(head)
         raw[at : at + rng.randint(0, 2)] = bytes(rng.randrange(256) for _ in range(rng.randint(0, 3)))
-    found = talk(port, bytes(raw), 0.02)
-    return found[0] if found else "none"
+    return bytes(raw)
 
 
-def talk(port: int, content: bytes, patience: float = 30.0) -> list[str]:
-    """Statuses of whatever comes back until the other side closes, or is silent for so long."""
-    got = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
-        try:
+def alone(port: int, requests: list[bytes]) -> Counter[str]:
+    """Statuses of requests with a connection each; 'none' where the service waits for more, or hung up."""
+    links = []
+    for content in requests:
+        link = socket.create_connection(("127.0.0.1", port), timeout=30)
+        with contextlib.suppress(ConnectionError):
             link.sendall(content)
-            link.settimeout(patience)
-            while part := link.recv(1 << 16):
-                got += part
-        except (TimeoutError, ConnectionError):
-            pass  # what came until then counts
+        links.append(link)
+    until = time.monotonic() + SILENCE
+    return Counter([(hear(link, max(0.001, until - time.monotonic())) or ["none"])[0] for link in links])
+
+
+def talk(port: int, content: bytes) -> list[str]:
+    """Statuses of all that comes back until the other side closes."""
+    link = socket.create_connection(("127.0.0.1", port), timeout=30)
+    with contextlib.suppress(ConnectionError):
+        link.sendall(content)
+    return hear(link, 30.0)
+
+
+def hear(link: socket.socket, patience: float) -> list[str]:
+    """Statuses of whatever comes until the other side closes, or is silent for so long."""
+    got = b""
+    with link, contextlib.suppress(TimeoutError, ConnectionError):  # what came until then counts
+        link.settimeout(patience)
+        while part := link.recv(1 << 16):
+            got += part
     return [part[:3].decode("latin-1") for part in got.split(b"HTTP/1.1 ")[1:]]
 
 
