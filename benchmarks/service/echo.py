@@ -36,7 +36,8 @@ def own(port: int) -> None:
 
     import uvloop
 
-    from flightworthy.operation.service.http import Limits, Listener, Request
+    from flightworthy.operation.service.http import Listener
+    from flightworthy.operation.service.messages import Limits, Request
 
     def handle(request: Request) -> None:
         request.connection.respond(200, _encode(_decode(request.body)) if request.body else b"{}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 import msgspec
@@ -356,8 +357,6 @@ def test_value_prices_known_final_and_pending_decisions_exactly(open_engine: Ope
     now = micros(starter_now(starter_trained))
     judged = list(judge(engine.pilot, engine.ledger, now))
     assert {j.status for j in judged} == {KNOWN, FINAL, PENDING}
-    from decimal import ROUND_HALF_EVEN, Decimal
-
     for j in judged[:200]:
         amount, cent = Decimal(str(j.record.event.amount)), Decimal("0.01")
         if j.status == KNOWN and j.record.action == "remind":
@@ -391,6 +390,25 @@ def test_a_correction_changes_the_value_from_when_it_was_known(open_engine: Open
     labels = [next(judge(engine.pilot, engine.ledger, micros(datetime(2026, month, 15, tzinfo=UTC)))).label
               for month in (3, 4, 5, 6)]
     assert labels == [None, 0.0, 1.0, 0.0]
+
+
+def test_what_a_caller_was_told_instead_is_priced(open_engine: Open, starter_trained: Trained) -> None:
+    """The acknowledgement of a commit was lost, and the safe default answered beside the ledger: that is what was done."""
+    engine = open_engine()
+    records = engine.decide(starter_trained.lines("live", 40))
+    reminded = next(record for record in records if record.action == "remind")
+    engine.observe([msgspec.json.encode({"invoice": reminded.id, "late": True, "known_at": "2026-05-01T00:00:00Z"})])
+    now = micros(starter_now(starter_trained)) + 400 * 86_400_000_000
+
+    def worth() -> Any:
+        return next(j for j in judge(engine.pilot, engine.ledger, now) if j.record.seq == reminded.seq)
+
+    before = worth()
+    said = {"why": "spilled: no answer in time", "action": "wait", "quantity": "", "decided": "2026-04-01T00:00:00Z",
+            "entry": str(reminded.seq), "rejected": ""}
+    engine.acts("service", [(f"answered:{reminded.id}", said), ("answered:gone", said | {"entry": ""})])
+    after = worth()
+    assert before.value > after.value and after.value == -before.value - Decimal("1.50") and after.otherwise == before.otherwise
 
 
 def test_every_decision_has_one_entry_and_numbers_have_no_gap(open_engine: Open, starter_trained: Trained) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from flightworthy.operation.service.heads import Head, Heads
-from flightworthy.operation.service.http import Limits, Listener, Request
+from flightworthy.operation.service.http import Listener
+from flightworthy.operation.service.messages import Limits, Request
 
 HEAD = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 3"
 
@@ -55,6 +56,22 @@ def test_a_known_head_with_another_body_is_parsed() -> None:
     known = [piece + b"one"] * 3
     came, _ = speak(*known, piece + b"on", b"e", piece + b"one" + piece + b"two", piece + b"one")
     assert [request.body for request in came[3:]] == [b"one", b"one", b"two", b"one"]
+
+
+def test_a_head_without_its_end_is_no_head_yet() -> None:
+    """Else what follows would be a request of its own, with whatever a proxy wrote behind it."""
+    head = b"POST /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nX: aaaa"
+    whole = head + b"\r\n\r\n"
+    came, listener = speak(whole, whole, whole)
+    assert listener.heads.find(head) is not None and len(came) == 3
+    came, _ = speak(whole, whole, head, b"PUT /v1/kill-switch HTTP/1.1\r\nAuthorization: b\r\n\r\n", whole)
+    assert [(r.path, r.headers.get(b"x")) for r in came] == [("/health/live", b"aaaa")] * 2 + [
+        ("/health/live", b"aaaaPUT /v1/kill-switch HTTP/1.1"), ("/health/live", b"aaaa")]
+
+
+def test_nothing_of_a_request_is_kept() -> None:
+    came, listener = speak(HEAD + b"\r\n\r\none", HEAD + b"\r\n\r\n", b"two")
+    assert len(came) == 2 and all(connection._came is None for connection in listener.connections)
 
 
 @pytest.mark.parametrize("piece", [

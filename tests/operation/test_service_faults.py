@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -245,6 +247,12 @@ def test_when_the_front_is_killed_its_shards_end_and_the_next_one_takes_over(sta
     assert not any(exists(pid) for pid in pids)
 
 
+def said(command: str, service: Service) -> Any:
+    """What a command says of the folder of a service, whose shards have a ledger each."""
+    asked = [sys.executable, "-m", "flightworthy", command, str(service.pilot), "--var", str(service.var), "--json"]
+    return json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+
+
 def test_shards_own_their_entities_and_outcomes_find_them(start: Start, starter_trained: Trained, tmp_path: Path) -> None:
     service, lines = start(args=("--shards", "2")), good(starter_trained, 60)
     status, many = service.call("POST", "/v1/decisions", b"[" + b",".join(lines) + b"]")
@@ -259,3 +267,5 @@ def test_shards_own_their_entities_and_outcomes_find_them(start: Start, starter_
     assert service.stop() == 0
     owners = [{entry.key for entry in ledger_of(service, f"shard-{k}-of-2").scan(1, (DECISION,))} for k in (1, 2)]
     assert not owners[0] & owners[1] and len(owners[0] | owners[1]) == 60 and all(owners)
+    worth, again = (said(name, service) for name in ("value", "replay"))
+    assert worth["decisions"] == again["decisions"] == 60 and again["mismatches"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import ssl
 import subprocess
@@ -64,6 +65,38 @@ def test_a_reload_swaps_versions_as_a_whole_and_refuses_what_does_not_hold(start
     ledger = open_ledger("sqlite:///ledger.db", service.var, read_only=True)
     assert [entry.key for entry in ledger.scan(1, (ACT,))] == ["reload"]
     ledger.close()
+
+
+def test_shards_swap_together_or_not_at_all(start: Start, starter_trained: Trained) -> None:
+    """What one of two shards has not made ready, the other does not swap to."""
+    service, lines = start("service: {deadline: 2s}", args=("--shards", "2")), good(starter_trained, 60)
+
+    def pilots() -> set[str]:
+        said = [service.call("POST", "/v1/decisions", lines.pop(0)) for _ in range(8)]
+        assert {status for status, _ in said} == {200}, said
+        return {body["pilot"] for _, body in said}
+
+    first = pilots()
+    service.write("service: {deadline: 2s}", (RULE, "score > 2"))
+    assert pilots() == first and len(first) == 1
+    status, said = service.call("POST", "/v1/reload", b'{"why": "fewer letters"}')
+    assert status == 200 and pilots() == {said["pilot"]} != first
+    service.write("service: {deadline: 2s}", (RULE, "scor > 1"))
+    assert service.call("POST", "/v1/reload", b'{"why": "oops"}')[0] == 409 and pilots() == {said["pilot"]}
+    stopped = service.shards()[1]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        service.write("service: {deadline: 2s}", (RULE, "score > 3"))
+        told: list[tuple[int, Any]] = []
+        asking = threading.Thread(target=lambda: told.append(service.call("POST", "/v1/reload", b'{"why": "again"}')))
+        asking.start()
+        time.sleep(1.0)
+        assert service.call("GET", "/v1/shards")[1][0]["state"]["pilot"] == said["pilot"] and not told  # it is ready, and waits
+        assert service.call("GET", "/v1/kill-switch")[1] == {"on": False}
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    asking.join(40)
+    assert told[0][0] == 200 and pilots() == {told[0][1]["pilot"]} != {said["pilot"]}
 
 
 def test_sighup_reloads_and_what_does_not_hold_is_in_the_log(start: Start, starter_trained: Trained) -> None:

@@ -6,9 +6,12 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from flightworthy.governance.ledger import Ledger
 from flightworthy.ground.errors import DataError, ManifestError, nearest
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
@@ -36,6 +39,21 @@ def folder_of(name: str) -> Path:
 def rooms(pilot: Pilot, var: Path | None) -> Path:
     """The folder for variable data."""
     return var if var is not None else pilot.folder / "var"
+
+
+@contextmanager
+def ledgers(pilot: Pilot, var: Path | None) -> Iterator[list[Ledger]]:
+    """The ledgers in a folder, for reading: its own, and those of the shards of its service. Raises `LedgerError` without any."""
+    from flightworthy.decision.engine import Rooms
+
+    base, name = rooms(pilot, var), pilot.manifest.adapters.ledger.partition("///")[2].partition("?")[0]
+    places = [place for place in (base, *sorted(base.glob("shard-*-of-*"))) if (place / name).exists()]
+    with ExitStack() as stack:
+        opened = []
+        for place in places or [base]:
+            opened.append(Rooms.of(pilot, place).open_ledger(read_only=True))
+            stack.callback(opened[-1].close)
+        yield opened
 
 
 def check(path: Path) -> None:

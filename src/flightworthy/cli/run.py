@@ -9,13 +9,16 @@ import sys
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from flightworthy.cli.pilots import rooms, say
+from flightworthy.cli.pilots import ledgers, rooms, say
 from flightworthy.cli.progress import bar, counted
 from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.replay import ReplayReport
 from flightworthy.decision.replay import replay as replay_ledger
+from flightworthy.governance.ledger import Ledger
 from flightworthy.ground.clock import iso, micros
 from flightworthy.ground.errors import DataError
 from flightworthy.ground.money import say as money
@@ -98,12 +101,11 @@ def value(path: Path, var: Path | None, at: str | None, as_json: bool) -> None:
     from flightworthy.decision.valuation import value as total
 
     pilot = load(path)
-    ledger = Rooms.of(pilot, rooms(pilot, var)).open_ledger(read_only=True)
-    now = instant(at)
-    if now is None:
-        now = newest(pilot, ledger)
-    worth = total(pilot, judge(pilot, ledger, now))
-    ledger.close()
+    with ledgers(pilot, var) as parts:
+        now = instant(at)
+        if now is None:
+            now = newest(pilot, parts)
+        worth = total(pilot, chain.from_iterable(judge(pilot, ledger, now) for ledger in parts))
     if as_json:
         say(json.dumps({"at": iso(now), **plain(worth)}, indent=2))
         return
@@ -146,26 +148,24 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal) else value
 
 
-def newest(pilot: Pilot, ledger: Any) -> int:
-    """The newest event time in a ledger."""
+def newest(pilot: Pilot, parts: Iterable[Ledger]) -> int:
+    """The newest event time in some ledgers."""
     from flightworthy.decision.line import Line
     from flightworthy.decision.recovery import advance_from_ledger
 
     line = Line(pilot, {})
-    count, newest_time = advance_from_ledger(line, line.state(), ledger, 1)
-    if count == 0:
+    found = [time for count, time in (advance_from_ledger(line, line.state(), ledger, 1) for ledger in parts) if count]
+    if not found:
         raise DataError("nothing was decided yet", next_step="run: flightworthy decide")
-    return newest_time
+    return max(found)
 
 
 def replay(path: Path, var: Path | None, as_json: bool) -> None:
     """Exit code 1 when anything differs."""
     pilot = load(path)
-    where = Rooms.of(pilot, rooms(pilot, var))
-    ledger = where.open_ledger(read_only=True)
-    with bar("replaying"):
-        report = replay_ledger(pilot, ledger, where.models)
-    ledger.close()
+    models = Rooms.of(pilot, rooms(pilot, var)).models
+    with bar("replaying"), ledgers(pilot, var) as parts:
+        report = sum((replay_ledger(pilot, ledger, models) for ledger in parts), ReplayReport())
     if as_json:
         say(json.dumps(plain(report), indent=2))
     else:

@@ -71,6 +71,10 @@ class Admission:
         work.results[index] = rejection
         work.quarantined.append(self.quarantined(work.arrivals, index, rejection))
 
+    def _mistaken(self, work: Work, index: int, error: Exception) -> None:
+        _log.error("a record could not be read: %s %d", work.arrivals.source, work.arrivals.position + index, exc_info=error)
+        self._reject(work, index, Rejection("malformed", "", f"it cannot be read: {type(error).__name__}: {error}"))
+
     def _read(self, work: Work) -> Truths:
         """Set the events that fit the contract; return the outcomes that fit theirs."""
         raws, kinds = work.arrivals.raws, work.arrivals.kinds
@@ -83,6 +87,8 @@ class Admission:
                     truths.append((i, self.outcomes.read(raws[i])))
                 except RejectionError as error:
                     self._reject(work, i, error.rejection)
+                except Exception as error:  # noqa: BLE001 - as below
+                    self._mistaken(work, i, error)
         events = self.line.contract.read_all(raws if kinds is None else [raws[i] for i in work.at])
         if events is not None:
             work.events = events
@@ -96,8 +102,7 @@ class Admission:
             except RejectionError as error:
                 self._reject(work, i, error.rejection)
             except Exception as error:  # noqa: BLE001 - a mistake of ours with one record must not cost those that came with it
-                _log.exception("a record could not be read: %s %d", work.arrivals.source, work.arrivals.position + i)
-                self._reject(work, i, Rejection("malformed", "", f"it cannot be read: {type(error).__name__}: {error}"))
+                self._mistaken(work, i, error)
         return truths
 
     def _check(self, work: Work) -> None:

@@ -20,6 +20,7 @@ from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.contract import Contract
 
 VERSION = 1
+ANSWERED = "answered"  # with an event's id, the name of an act: what its caller was told beside the ledger, which says another
 _encode = msgspec.msgpack.Encoder().encode
 _kind, _id = attrgetter("kind"), attrgetter("id")
 

@@ -29,11 +29,15 @@ class Renewed:
     state: FeatureState | None
     seen: int
 
-    def swap(self, engine: Engine) -> None:
-        """Put it in place; no batch may be under way. Raises `LedgerError` when newer entries do not fit it; then nothing
-        has changed."""
+    def catch_up(self, engine: Engine) -> None:
+        """Take in what was decided meanwhile; no batch may be under way. Raises `LedgerError` when newer entries do not fit."""
         if self.state is not None:
             advance_from_ledger(self.line, self.state, engine.ledger, self.seen + 1)
+            self.seen = engine.ledger.last()
+
+    def swap(self, engine: Engine) -> None:
+        """Put it in place; no batch may be under way. Raises what `catch_up` does; then nothing has changed."""
+        self.catch_up(engine)
         engine.adopt(self.line, self.state)
 
 

@@ -31,6 +31,11 @@ class ReplayReport:
     other_manifest: int = 0
     differences: list[dict[str, Any]] = field(default_factory=list)
 
+    def __add__(self, other: ReplayReport) -> ReplayReport:
+        """Of both ledgers together."""
+        return ReplayReport(self.decisions + other.decisions, self.outcomes + other.outcomes, self.mismatches + other.mismatches,
+                            self.other_manifest + other.other_manifest, (self.differences + other.differences)[:SHOWN])
+
 
 def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None) -> ReplayReport:
     """Recompute the whole ledger with the models it names. Raises `ModelError` when one of them is missing."""

@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 from flightworthy.decision.line import Line
+from flightworthy.decision.record import ANSWERED
 from flightworthy.decision.route import HOLDOUT
-from flightworthy.governance.ledger import DECISION, OUTCOME, Ledger
+from flightworthy.governance.ledger import ACT, DECISION, OUTCOME, Ledger
 from flightworthy.manifest.expressions.exact import Value
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.manifest.schema import FieldSpec
@@ -62,12 +63,13 @@ def judge(pilot: Pilot, ledger: Ledger, now: int) -> Iterator[Judged]:
     """Every decision, in order, with the outcome known at ``now`` (event time, microseconds): the latest correction
     counts; where the manifest says what absence means, a decision older than the horizon is final without one, and
     younger ones are pending even when their outcome is known: outcomes of one kind are reported early, and counting
-    them alone would bend every figure."""
+    them alone would bend every figure. Where a caller was told another action than the ledger's, because it was out of
+    reach, what was told is what was done, and is priced."""
     line, price = Line(pilot, {}), Pricer(pilot).price
     outcomes = pilot.manifest.outcomes
     horizon = outcomes.horizon if outcomes.horizon is not None else outcomes.delay
     absent = None if outcomes.absent is None else float(outcomes.absent)
-    labels = _labels(line, ledger, now)
+    labels, told = _labels(line, ledger, now), _told(line, ledger)
     exact = _exact_fields(pilot)
     read = line.records.read
     for entry in ledger.scan(1, (DECISION,)):
@@ -80,12 +82,13 @@ def judge(pilot: Pilot, ledger: Ledger, now: int) -> Iterator[Judged]:
             label, status = absent, FINAL
         if absent is not None and not mature:
             label = None
+        action, quantity = told.get(record.seq, (record.action, record.quantity))
         if label is not None:
-            value = price(fields, label, record.action, record.quantity)
+            value = price(fields, label, action, quantity)
             other = price(fields, label, record.otherwise, record.otherwise_quantity)
             yield Judged(record, time, status, label, value, other, (value, value))
             continue
-        both = [price(fields, x, record.action, record.quantity) for x in (0.0, 1.0)] \
+        both = [price(fields, x, action, quantity) for x in (0.0, 1.0)] \
             if outcomes.type == "boolean" else [Decimal(0)]
         yield Judged(record, time, PENDING, None, Decimal(0), Decimal(0), (min(both), max(both)))
 
@@ -126,6 +129,13 @@ def _labels(line: Line, ledger: Ledger, now: int) -> dict[int, float]:
         if outcome.known_at <= now:
             labels[outcome.decision] = outcome.label
     return labels
+
+
+def _told(line: Line, ledger: Ledger) -> dict[int, tuple[str, float | None]]:
+    """Action and quantity of decisions whose callers were told something else."""
+    acts = [line.records.read(entry) for entry in ledger.scan(1, (ACT,)) if entry.key.startswith(f"{ANSWERED}:")]
+    return {int(act.said["entry"]): (act.said["action"], float(act.said["quantity"]) if act.said["quantity"] else None)
+            for act in acts if act.said["entry"]}
 
 
 def _exact_fields(pilot: Pilot) -> Callable[[Any], dict[str, Value]]:

@@ -52,6 +52,11 @@ class Columns:
         self._values = attrgetter(*plain, *plain[:1]) if plain else None  # the first twice: of one name it would give no tuple
         self._time_spec = events.fields[events.time]
 
+    def warm(self) -> None:
+        """Load the compiled code, so that nobody waits for it later."""
+        times = self.times([])
+        self.suspicious(self.numbers([], times), times, 0)
+
     def times(self, events: Sequence[Any]) -> Ints:
         """Event times (n) in microseconds."""
         return _times([getattr(e, self.contract.time_field) for e in events], self._time_spec)

@@ -22,8 +22,10 @@ class Checkpoints:
     def committed(self) -> None:
         """Something was written ahead."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads now: the next commit tries again
+                thread.start()
+                self._thread = thread
         self._due.set()
 
     def close(self) -> None:
@@ -34,14 +36,17 @@ class Checkpoints:
             self._thread.join()
 
     def _run(self) -> None:
-        connection = self._connect()
+        connection: sqlite3.Connection | None = None
         while not self._over.wait(_EVERY):
             self._due.wait()
             self._due.clear()
-            # A disk that refuses now will refuse the next commit too, and that one is heard of; the log ahead only grows.
+            # A disk that refuses now will refuse the next commit too, and that one is heard of; the log ahead only grows, and
+            # SQLite itself moves it when it is long.
             with contextlib.suppress(sqlite3.Error):
+                connection = connection or self._connect()
                 self._move(connection)
-        connection.close()
+        if connection is not None:
+            connection.close()
 
     def _move(self, connection: sqlite3.Connection) -> None:
         """Nearly all of it while others commit, then the little that came meanwhile while nobody does: only a log of which

@@ -23,10 +23,10 @@ from flightworthy.operation.service.answers import Problem, encode, problem
 from flightworthy.operation.service.callers import Caller, Callers, Rates, Refusals
 from flightworthy.operation.service.desk import Desk
 from flightworthy.operation.service.errands import Renew, Turn
-from flightworthy.operation.service.http import PROBLEM, TEXT, Reply, Request
 from flightworthy.operation.service.inference import Inference
 from flightworthy.operation.service.links import BusyError
 from flightworthy.operation.service.logs import trace
+from flightworthy.operation.service.messages import PROBLEM, TEXT, Reply, Request
 from flightworthy.operation.service.metrics import Metrics
 from flightworthy.operation.service.openapi import document
 from flightworthy.operation.service.tracing import Tracing
@@ -34,7 +34,7 @@ from flightworthy.operation.service.tracing import Tracing
 _log = logging.getLogger("flightworthy.service")
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _OWNER = Caller("loopback", frozenset(roles.ROLES))
-_CONTROL = 30.0  # seconds for what an operator asks
+_CONTROL, _LONG = 30.0, 3600.0  # seconds for what an operator asks; features that are others are rebuilt from the whole ledger
 MOST = 1000  # records of a request
 # Made once: it is said most when there is least time.
 _BUSY = Reply(503, encode(problem(503, "busy", "too many records wait", next_step="send it again later, more slowly",
@@ -71,7 +71,8 @@ class App:
     def __init__(self, desk: Desk, metrics: Metrics, callers: Callers | None, clock: Clock, reloaded: Callable[[], None]) -> None:
         self.desk, self.metrics, self.callers, self.clock, self._reloaded = desk, metrics, callers, clock, reloaded
         self.tracing = Tracing.configured()
-        self._turning, self._refusals = asyncio.Lock(), Refusals()
+        # Two: the kill switch does not wait for a reload, which may take long.
+        self._turning, self._renewing, self._refusals = asyncio.Lock(), asyncio.Lock(), Refusals()
         self._tasks: set[asyncio.Task[None]] = set()
         self.use()
 
@@ -210,11 +211,12 @@ class App:
         """Turn the kill switch on every shard; durable, with who and why, before it is answered."""
         asked = _read(request.body, Switch, '{"on": true or false, "why": "…"}')
         turn = Turn(asked.on, caller.name, asked.why[:500])
-        said = await self._every(wire.KILL, encode(turn), "the switch could not be turned")
+        async with self._turning:
+            said = await self._every(wire.KILL, encode(turn), "the switch could not be turned")
         for link in self.desk.links:
             if link.state is not None:
                 link.state.killed = asked.on
-        return Reply(200, said)
+        return Reply(200, said[0])
 
     async def reload(self, request: Request, caller: Caller) -> Reply:
         """Read manifest and models again. What does not hold is refused, and the old version keeps deciding."""
@@ -222,19 +224,30 @@ class App:
         return Reply(200, await self.renew(caller.name, asked.why[:500]))
 
     async def renew(self, who: str, why: str) -> bytes:
-        """Have every shard decide by what is in the pilot's folder now. Raises `RefusedError` with the reason of a shard."""
-        said = await self._every(wire.RELOAD, encode(Renew(who, why)), "the new version was refused", 409)
-        self._reloaded()
-        return said
+        """Have every shard decide by what is in the pilot's folder now: each makes it ready, and when all have the same, they
+        swap. Raises `RefusedError` with the reason of a shard; what cannot be made ready everywhere is swapped nowhere."""
+        async with self._renewing:
+            if any(link.state is None for link in self.desk.links):
+                raise RefusedError(problem(503, "operation", "a shard is being started", retry=True))
+            try:
+                made = await self._every(wire.PREPARE, b"", "the new version was refused", 409, _LONG)
+                if len(set(made)) > 1:
+                    raise RefusedError(problem(409, "operation", "the new version was refused",
+                                               "the folder changed while it was read", retry=True))
+            except RefusedError:
+                await self._ask(wire.SWAP, encode(Renew(who, why, "")), 1.0)  # to nothing: what some made ready is forgotten
+                raise
+            told = await self._ask(wire.SWAP, encode(Renew(who, why, made[0].decode())))
+            if any(code == 200 for code, _ in told):
+                self._reloaded()
+        return _all_of(told, "a shard could not swap", 503)[0]
 
-    async def _every(self, kind: int, content: bytes, trouble: str, status: int = 503) -> bytes:
-        """Ask every shard; the answer of the first."""
-        async with self._turning:
-            told = await asyncio.gather(*(link.call(kind, content, _CONTROL) for link in self.desk.links))
-        for code, body in told:
-            if code != 200:
-                raise RefusedError(problem(status, "operation", trouble, body.decode(errors="replace"), retry=status == 503))
-        return told[0][1]
+    async def _every(self, kind: int, content: bytes, trouble: str, status: int = 503, seconds: float = _CONTROL) -> list[bytes]:
+        """What every shard answers. Raises `RefusedError`."""
+        return _all_of(await self._ask(kind, content, seconds), trouble, status)
+
+    async def _ask(self, kind: int, content: bytes, seconds: float = _CONTROL) -> list[tuple[int, bytes]]:
+        return await asyncio.gather(*(link.call(kind, content, seconds) for link in self.desk.links))
 
     async def shards(self, _: Request, __: Caller) -> Reply:
         """How each shard is."""
@@ -265,6 +278,14 @@ class App:
     async def describe(self, _: Request, __: Caller) -> Reply:
         """OpenAPI 3.1."""
         return Reply(200, self.openapi)
+
+
+def _all_of(told: list[tuple[int, bytes]], trouble: str, status: int) -> list[bytes]:
+    """The answers of all shards. Raises `RefusedError` with the first that is none."""
+    for code, body in told:
+        if code != 200:
+            raise RefusedError(problem(status, "operation", trouble, body.decode(errors="replace"), retry=status == 503))
+    return [body for _, body in told]
 
 
 def _read(body: bytes, kind: Any, expected: str) -> Any:

@@ -40,6 +40,7 @@ class Desk:
         self.pilot, self.service = pilot, pilot.manifest.service
         self._contract = Contract(pilot)
         self._columns = Columns(pilot, self._contract)
+        self._columns.warm()
         # A tenth of the budget is left for the fallback and the way back.
         self._patience = int(self.service.deadline * 1000 * 0.9)
         defaults = [step for step in pilot.fallback if isinstance(step, ParsedRule)]
@@ -117,6 +118,10 @@ class Desk:
         except RejectionError as error:
             done(503, encode(problem(503, error.rejection.reason, "the record was not accepted, and cannot be held now",
                                      error.rejection.message, error.rejection.field, retry=True)))
+            return
+        except Exception:  # noqa: BLE001 - a mistake of ours: whoever asked hears of it all the same
+            _log.exception("a record could not be read")
+            done(503, encode(problem(503, "malformed", "the record could not be read", retry=True)))
             return
         now, name = self.clock.now(), self._contract.event_ids([event])[0]
         if (held := self.spill.held.get(name)) is not None:  # its first decision is the answer

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flightworthy.decision.fallback import SPILLED
+from flightworthy.decision.fallback import CHAMPION, SPILLED
+from flightworthy.decision.line import Line
+from flightworthy.decision.record import ANSWERED
 from flightworthy.decision.reload import Renewed, renew
 from flightworthy.decision.work import Arrivals, Spilled
 from flightworthy.governance.ledger import ACT, DECISION, Block
@@ -18,7 +20,7 @@ from flightworthy.ground.clock import iso
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import encode
-from flightworthy.operation.service.telling import ANSWERED, refusals
+from flightworthy.operation.service.telling import refusals
 from flightworthy.operation.service.wire import Answers, Ask, Told
 
 if TYPE_CHECKING:
@@ -37,10 +39,11 @@ class Turn(msgspec.Struct):
 
 
 class Renew(msgspec.Struct):
-    """Read manifest and models again."""
+    """Swap to the version that was made ready: ``version`` is what the shard said of it."""
 
     who: str
     why: str
+    version: str
 
 
 class SpilledRecord(msgspec.Struct):
@@ -73,10 +76,11 @@ class Errands:
     def __init__(self, shard: Shard, folder: Path) -> None:
         self._shard, self._folder = shard, folder
         self._due: deque[Ask] = deque()
-        self._renewed: deque[tuple[Ask, Renew, Renewed | FlightworthyError]] = deque()
+        self._renewed: dict[int, Renewed | FlightworthyError] = {}  # by the number of the ask
+        self._made: tuple[str, Renewed] | None = None  # a version that is ready to be swapped
         self._probes = 0
-        self._acts = {wire.PING: self._ping, wire.KILL: self._kill, wire.RELOAD: self._reload, wire.SPILL: self._take_in,
-                      wire.FIND: self._find, wire.LEAVE: self._leave}
+        self._acts = {wire.PING: self._ping, wire.KILL: self._kill, wire.PREPARE: self._prepare, wire.SWAP: self._swap,
+                      wire.SPILL: self._take_in, wire.FIND: self._find, wire.LEAVE: self._leave}
 
     @property
     def due(self) -> bool:
@@ -121,18 +125,20 @@ class Errands:
         return encode(sorted(self._shard.engine.ledger.find(ids)))
 
     # -- reload -------------------------------------------------------------------------------------------------
-    def _reload(self, ask: Ask) -> bytes | None:
-        """First asked for: prepare in the background, while the old version keeps serving. Asked again by ourselves: swap."""
-        wish = msgspec.json.decode(ask.raws[0], type=Renew)
-        if self._renewed and self._renewed[0][0].number == ask.number:
-            _, _, made = self._renewed.popleft()
-            if isinstance(made, FlightworthyError):
-                raise made
-            return self._swap(wish, made)
-        threading.Thread(target=self._prepare, args=(ask, wish), daemon=True, name="reload").start()
-        return None
+    def _prepare(self, ask: Ask) -> bytes | None:
+        """First asked for: in the background, while the old version keeps serving. Asked again by ourselves: say what came of it.
+        Only when every shard has made the same version ready does one of them swap."""
+        made = self._renewed.pop(ask.number, None)
+        if made is None:
+            threading.Thread(target=self._renew, args=(ask,), daemon=True, name="reload").start()
+            return None
+        if isinstance(made, FlightworthyError):
+            raise made
+        version = " ".join(_version(made.line))
+        self._made = version, made
+        return version.encode()
 
-    def _prepare(self, ask: Ask, wish: Renew) -> None:
+    def _renew(self, ask: Ask) -> None:
         made: Renewed | FlightworthyError
         try:
             made = renew(self._shard.engine, self._folder)
@@ -141,20 +147,27 @@ class Errands:
         except Exception as error:  # noqa: BLE001 - a pilot's own code may raise anything while it loads
             _log.exception("a reload failed")
             made = FlightworthyError(f"the new version cannot be loaded: {type(error).__name__}: {error}")
-        self._renewed.append((ask, wish, made))
+        self._renewed[ask.number] = made
         self._shard.later(ask)
 
-    def _swap(self, wish: Renew, made: Renewed) -> bytes:
+    def _swap(self, ask: Ask) -> bytes:
+        wish = msgspec.json.decode(ask.raws[0], type=Renew)
+        engine, (version, made) = self._shard.engine, self._made or ("", None)
+        self._made = None
+        before, model = _version(engine.line)
+        if made is None and wish.version == f"{before} {model}":  # started again meanwhile, with what is in the folder
+            return encode({"entry": None, "pilot": before, "model": model, "who": wish.who, "at": iso(engine.clock.now())})
+        if made is None or version != wish.version:
+            raise FlightworthyError("this version is not ready here: the shard was started again, or asked for another one",
+                                    next_step="reload once more")
         self._shard.settle()
-        engine = self._shard.engine
-        before = engine.pilot.digest
-        model = engine.line.chain.models["champion"].digest
+        made.catch_up(engine)
+        pilot, now = _version(made.line)
+        # Written down first: when that fails, nothing has changed.
+        act = engine.act("reload", wish.who, {"why": wish.why, "pilot": f"{before} → {pilot}", "model": f"{model} → {now}"})
         made.swap(engine)
         self._shard.renewed()
-        now = engine.line.chain.models["champion"].digest
-        act = engine.act("reload", wish.who, {"why": wish.why, "pilot": f"{before} → {engine.pilot.digest}",
-                                              "model": f"{model} → {now}"})
-        return encode({"entry": act.seq, "pilot": engine.pilot.digest, "model": now, "who": wish.who, "at": iso(act.arrived)})
+        return encode({"entry": act.seq, "pilot": pilot, "model": now, "who": wish.who, "at": iso(act.arrived)})
 
     # -- what was decided beside the ledger ------------------------------------------------------------------------
     def _take_in(self, ask: Ask) -> bytes:
@@ -170,6 +183,11 @@ class Errands:
         known = engine.ledger.newest(ACT, [name for name, _ in told])  # from a try whose acknowledgement was lost
         engine.acts("service", [(name, said) for name, said in told if name not in known])
         return encode({"taken": len(spilled), "conflicts": len(told)})
+
+
+def _version(line: Line) -> tuple[str, str]:
+    """The digests of a line: of its pilot, of its champion."""
+    return line.pilot.digest, line.chain.models[CHAMPION].digest
 
 
 def _said(record: SpilledRecord, result: Any) -> dict[str, str]:

@@ -2,7 +2,8 @@
 looked up instead of parsed again.
 
 Only the parser says what a head means. One is kept when it came together with its whole body, and the same connection sent it
-before; the same bytes at the same place, between two requests, mean the same.
+before; the same bytes at the same place, between two requests, mean the same. Who calls is asked anew every time; a key in a head
+stays in memory until there are too many heads.
 """
 
 from __future__ import annotations

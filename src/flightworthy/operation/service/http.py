@@ -10,51 +10,17 @@ import asyncio
 import http
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import cache
-from time import monotonic, monotonic_ns
+from time import monotonic
 from typing import Any
 
 import httptools
 
 from flightworthy.operation.service.heads import Head, Heads
+from flightworthy.operation.service.messages import JSON, PROBLEM, Limits, Request, head_of
 
-JSON, PROBLEM, TEXT = b"application/json", b"application/problem+json", b"text/plain; version=0.0.4; charset=utf-8"
 _ONCE = (b"authorization", b"content-length", b"host")
 _LINGER = 1.0  # seconds in which a refused caller may still send, unread
 _PIPELINED = 32  # requests of one connection that may wait for the one before
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bytes of a head and of a body; seconds until a request has come whole, and that a connection may be idle; connections."""
-
-    head: int = 16_384
-    body: int = 1 << 20
-    arrival: float = 10.0
-    idle: float = 75.0
-    connections: int = 10_000
-
-
-class Request:
-    """A request that has come whole. ``started``: monotonic nanoseconds."""
-
-    __slots__ = ("body", "connection", "headers", "method", "path", "started", "wire")
-
-    def __init__(self, connection: Connection, method: str, path: str, headers: dict[bytes, bytes], body: bytes) -> None:
-        self.connection, self.method, self.path, self.headers, self.body = connection, method, path, headers, body
-        self.started = monotonic_ns()
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A response: status, bytes, their kind, further header lines, each ended by CR LF."""
-
-    status: int
-    body: bytes
-    kind: bytes = JSON
-    more: bytes = b""
-
 
 Handler = Callable[[Request], None]
 
@@ -109,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._over = False  # nothing more is said on this connection
         self._refusal = 0  # the status with which it ends once all that came before is answered
         self._seen = monotonic()
-        self._came: tuple[Request, bool] | None = None  # what came last, and whether its connection is kept
+        self._came: tuple[Request, bool] | None = None  # of what is being parsed: the last request, and whether to keep on
         self._before = b""  # the head of the request before, where it came in one piece with its body
         self._begin()
 
@@ -134,20 +100,20 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._seen = monotonic()
-        if self._begun:
+        raw, end, body = data.partition(b"\r\n\r\n")
+        if self._begun or not end:
             self._parse(data)
+            self._came = None
             return
-        raw, _, body = data.partition(b"\r\n\r\n")
         known = self._listener.heads.find(raw)
         if known is not None and len(body) == known.length:
             self._take(Request(self, known.method, known.path, known.headers, body), True)
             return
-        self._came = None
         self._parse(data)
-        if self._came is not None and self._came[1] and self._came[0].body == body and not self._begun:  # one, and nothing more
-            request = self._came[0]
+        came, self._came = self._came, None
+        if came is not None and came[1] and came[0].body == body and not self._begun:  # one, and nothing more
             if raw == self._before:
-                self._listener.heads.note(raw, Head(request.method, request.path, request.headers, len(body)))
+                self._listener.heads.note(raw, Head(came[0].method, came[0].path, came[0].headers, len(body)))
             self._before = raw
 
     def _parse(self, data: bytes) -> None:
@@ -214,9 +180,10 @@ class Connection(asyncio.Protocol):
         path = self._url.partition(b"?")[0].decode("latin-1")
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         request = Request(self, self._parser.get_method().decode(), path, self._headers, body)
-        self._came = request, self._parser.should_keep_alive()
+        keep = self._parser.should_keep_alive()
+        self._came = request, keep
         self._begin()
-        self._take(*self._came)
+        self._take(request, keep)
 
     def _take(self, request: Request, keep: bool) -> None:
         if self._busy or self._queue:
@@ -238,7 +205,7 @@ class Connection(asyncio.Protocol):
         if self._over or self._transport.is_closing():
             return
         close = not self._keep or self._listener.draining
-        self._transport.write(b"".join((_head(status, kind), b"%d\r\n" % len(body), more,
+        self._transport.write(b"".join((head_of(status, kind), b"%d\r\n" % len(body), more,
                                         b"connection: close\r\n\r\n" if close else b"\r\n", b"" if self._head_only else body)))
         self._busy = False
         if close:
@@ -279,7 +246,7 @@ class Connection(asyncio.Protocol):
         self._over, status = True, self._refusal
         phrase = http.HTTPStatus(status).phrase
         body = b'{"type":"about:blank","title":"%s","status":%d}' % (phrase.encode(), status)
-        self._transport.write(b"".join((_head(status, PROBLEM), b"%d\r\nconnection: close\r\n\r\n" % len(body), body)))
+        self._transport.write(b"".join((head_of(status, PROBLEM), b"%d\r\nconnection: close\r\n\r\n" % len(body), body)))
         # Closed at once, the caller, who still sends, would see a reset instead of the answer.
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -297,9 +264,3 @@ class Connection(asyncio.Protocol):
         """Close it unless a request is under way."""
         if not (self._busy or self._begun or self._queue):
             self._transport.close()
-
-
-@cache
-def _head(status: int, kind: bytes) -> bytes:
-    phrase = http.HTTPStatus(status).phrase.encode()
-    return b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-content-type-options: nosniff\r\ncontent-length: " % (status, phrase, kind)

@@ -12,8 +12,8 @@ from flightworthy.operation.service import v2, wire
 from flightworthy.operation.service.answers import Answer, Problem
 from flightworthy.operation.service.callers import Caller
 from flightworthy.operation.service.desk import Desk
-from flightworthy.operation.service.http import JSON, Reply, Request
 from flightworthy.operation.service.links import BusyError
+from flightworthy.operation.service.messages import JSON, Reply, Request
 
 if TYPE_CHECKING:
     from flightworthy.operation.service.app import App, Handler

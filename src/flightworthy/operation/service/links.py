@@ -22,6 +22,7 @@ from flightworthy.operation.service.wire import Ask, Tally
 _log = logging.getLogger("flightworthy.service")
 _SILENT, _PROBE, _STUCK, _START = 16, 0.1, 15.0, 120.0
 _RESERVE = 3.0  # seconds after a start until the next process is made ready: first things first
+_QUIET = 500_000_000  # nanoseconds
 _EARLY, _LATE = 0.25, 0.5  # of a caller's patience
 _LEAST, _EASE = 64, 50_000_000  # records that may always wait; nanoseconds between two cuts
 Done = Callable[[int, bytes], None]
@@ -69,6 +70,7 @@ class Link:
         self._number = 0
         self._out: list[Ask] = []
         self._silent = 0  # answers in a row that did not come in time, or refused
+        self._silent_from = 0
         self._transport: Any = None
         self._leaving = False
         self._timer: asyncio.TimerHandle | None = None
@@ -81,8 +83,9 @@ class Link:
     # -- asking -------------------------------------------------------------------------------------------------
     @property
     def open(self) -> bool:
-        """Whether events are not even sent: too many in a row had no answer."""
-        return self._silent >= _SILENT
+        """Whether events are not even sent: too many in a row had no answer, for some time. A moment's pause, in which many
+        may be late together, is none: to refuse until a probe comes back would cost far more than the pause."""
+        return self._silent >= _SILENT and time.monotonic_ns() - self._silent_from > _QUIET
 
     def ask(self, kind: int, raws: list[bytes], patience: int, done: Done, many: bool = True) -> None:
         """Ask for something, and wait so many nanoseconds for it. Raises `BusyError` when too many records wait."""
@@ -134,10 +137,18 @@ class Link:
             ask, done, _ = found
             self.waiting -= len(ask.raws)
             if ask.kind <= wire.OUTCOME:
-                self._silent = 0 if told.status != wire.REFUSED else self._silent + 1
+                self._heard(told.status != wire.REFUSED)
             _tell(done, told.status, told.body)
         if answers.tally is not None:
             self._tally(answers.tally)
+
+    def _heard(self, well: bool) -> None:
+        if well:
+            self._silent = 0
+            return
+        if self._silent == 0:
+            self._silent_from = time.monotonic_ns()
+        self._silent += 1
 
     def _expire_at(self, late: int) -> None:
         if self._timer is not None:
@@ -158,7 +169,7 @@ class Link:
                 ask, done, _ = self._asked.pop(number)
                 self.waiting -= len(ask.raws)
                 if ask.kind <= wire.OUTCOME:
-                    self._silent += 1
+                    self._heard(False)
                     self.room.answered(1.0, self.waiting, now)
                 _tell(done, wire.REFUSED, b"no answer in time")
 
@@ -179,7 +190,7 @@ class Link:
         """The process answers: what was asked and not answered is asked of it, once more or for the first time; an event
         that was decided already is answered from the ledger."""
         self.state, self._transport, self._silent = msgspec.json.decode(body, type=State), transport, 0
-        again = [ask for ask, *_ in self._asked.values() if ask.kind <= wire.OUTCOME]
+        again = [ask for ask, *_ in self._asked.values()]
         if again:
             transport.write(wire.frame(again))
         self._loop.call_later(_RESERVE, self._reserve)
@@ -199,6 +210,12 @@ class Link:
         """The process has gone, or closed its end."""
         if transport is self._transport:
             self.state = self._transport = None
+            # Events and outcomes are asked of the next process; what it was to do besides is for whoever asked to ask again.
+            gone = [number for number, (ask, *_) in self._asked.items() if ask.kind > wire.OUTCOME]
+            for number in gone:
+                ask, done, _ = self._asked.pop(number)
+                self.waiting -= len(ask.raws)
+                _tell(done, wire.REFUSED, b"the shard went down")
         if not self._up.done():
             self._up.set_exception(FlightworthyError("a shard ended before it could answer", where=str(self.home.base)))
 

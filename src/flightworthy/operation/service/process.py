@@ -52,6 +52,7 @@ def warm(pilot: Path, models: Path) -> None:
     read = load(pilot)
     line = Line(read, load_models(read, models))
     nothing = np.zeros(0, np.int64)
+    line.columns.warm()
     line.features(line.state(), FeatureRows(nothing, [], nothing, np.zeros(0)))
     line.chain.ask(CHAMPION, line.chain.models[CHAMPION].references[None, :])
 
@@ -75,6 +76,7 @@ def main() -> None:
         held = locked(Path(args.base))
         engine = Engine.open(load(Path(args.pilot)), Path(args.base), models=Path(args.models))
         engine.process(Arrivals([], engine.clock.now()))  # loads all compiled code before the first request does
+        engine.line.columns.warm()
         guard(engine)
     except FlightworthyError as error:
         link.sendall(wire.frame(wire.Answers([wire.Told(0, wire.REFUSED, str(error).encode())])))

@@ -22,10 +22,11 @@ from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.service.app import App, RefusedError
 from flightworthy.operation.service.callers import Callers
 from flightworthy.operation.service.desk import Desk
-from flightworthy.operation.service.http import Limits, Listener
+from flightworthy.operation.service.http import Listener
 from flightworthy.operation.service.keys import LOOK, Keys
 from flightworthy.operation.service.links import Link
 from flightworthy.operation.service.logs import to_stderr
+from flightworthy.operation.service.messages import Limits
 from flightworthy.operation.service.metrics import Metrics
 from flightworthy.operation.service.rest import seldom_collect
 from flightworthy.operation.service.spill import Spill

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from flightworthy.decision.engine import Engine
+from flightworthy.decision.record import ANSWERED
 from flightworthy.decision.work import Earlier, Work
 from flightworthy.governance.ledger import ACT, DECISION, OUTCOME
 from flightworthy.integration.contract import Rejection
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import Answer, Problem, answer, encode
 from flightworthy.operation.service.wire import Answers, Ask, Tally, Told
-
-ANSWERED = "answered"  # an act: what a caller was told beside the ledger, where the ledger says something else
 
 
 def answers_of(engine: Engine, asks: list[Ask], work: Work, took: float) -> Answers:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flightworthy.ground.registry import missing_extra
 
 if TYPE_CHECKING:
-    from flightworthy.operation.service.http import Request
+    from flightworthy.operation.service.messages import Request
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _PARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
