@@ -15,7 +15,7 @@ import pytest
 
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.callers import Refusals
-from flightworthy.operation.service.links import Link, Room
+from flightworthy.operation.service.links import BusyError, Link, Room
 from flightworthy.operation.service.starts import Home
 from tests.conftest import Trained
 from tests.operation.running import Service
@@ -97,3 +97,33 @@ def test_a_mistake_with_one_answer_takes_neither_the_others_nor_the_shard(tmp_pa
     asyncio.run(play())
     assert heard == [(200, b"two"), (wire.REFUSED, b"no answer in time")]
     assert caplog.text.count("an answer could not be handed on") == 2
+
+
+def test_a_moment_in_which_many_are_late_opens_nothing_and_a_longer_silence_does(tmp_path: Path) -> None:
+    async def silence(seconds: float) -> tuple[bool, list[int]]:
+        link = Link(Home(tmp_path, tmp_path, tmp_path), 1000, lambda _: None)
+        told: list[int] = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for _ in range(20):
+                link.ask(wire.EVENT, [b"x"], 1_000_000, lambda status, _: told.append(status))
+            await asyncio.sleep(0.01)
+        return link.open, told
+
+    opened, told = asyncio.run(silence(0.2))
+    assert not opened and len(told) >= 100 and set(told) == {wire.REFUSED}
+    assert asyncio.run(silence(0.8))[0]
+
+
+def test_what_a_shard_is_to_do_besides_takes_no_room_of_those_who_wait(tmp_path: Path) -> None:
+    """Hundreds of spilled decisions to be taken in are no queue in front of the next caller."""
+    async def play() -> int:
+        link = Link(Home(tmp_path, tmp_path, tmp_path), 64, lambda _: None)
+        link.ask(wire.SPILL, [b"x"] * 256, 10**10, lambda *_: None)
+        for _ in range(64):
+            link.ask(wire.EVENT, [b"x"], 10**9, lambda *_: None)
+        with pytest.raises(BusyError):
+            link.ask(wire.EVENT, [b"x"], 10**9, lambda *_: None)
+        return link.waiting
+
+    assert asyncio.run(play()) == 64

@@ -55,6 +55,8 @@ class Choice:
 
     def amounts(self) -> list[float | None]:
         """Quantities as records hold them."""
+        if np.isnan(self.quantities).all():  # as nearly always
+            return [None] * len(self.quantities)
         return [None if math.isnan(amount) else amount for amount in self.quantities.tolist()]
 
 

@@ -77,7 +77,9 @@ def answer(result: Any, outputs: tuple[str, ...], durable: bool = True) -> Answe
         return rejected(result)
     if result.kind == DECISION:
         # JSON has no NaN, which says that the model gave nothing: the encoder writes null.
-        return Answer(result.id, result.seq, result.action, result.quantity, dict(zip(outputs, result.outputs, strict=True)),
+        given = result.outputs
+        named = {outputs[0]: given[0]} if len(given) == 1 else dict(zip(outputs, given, strict=True))
+        return Answer(result.id, result.seq, result.action, result.quantity, named,
                       result.reasons, result.by, result.path, result.model and _hex(result.model), _hex(result.pilot),
                       _said(result.decided), durable)
     if result.kind == HISTORY:

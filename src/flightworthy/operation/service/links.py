@@ -8,7 +8,6 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable
-from heapq import heappop, heappush
 from typing import Any
 
 import msgspec
@@ -63,10 +62,9 @@ class Link:
         self._starts = Starts(home)
         self.state: State | None = None  # as it said last; None while there is no process that answers
         self.process: subprocess.Popen[bytes] | None = None
-        self.waiting = 0  # records asked for and not answered
+        self.waiting = 0  # events and outcomes asked for and not answered
         self.restarts = 0
         self._asked: dict[int, tuple[Ask, Done, int]] = {}  # and how long its caller waits
-        self._lates: list[tuple[int, int]] = []  # a heap: (late, number)
         self._number = 0
         self._out: list[Ask] = []
         self._silent = 0  # answers in a row that did not come in time, or refused
@@ -100,8 +98,8 @@ class Link:
         late = now + patience
         ask = Ask(self._number, kind, late, many, raws)
         self._asked[ask.number] = ask, done, patience
-        heappush(self._lates, (late, ask.number))
-        self.waiting += records
+        if kind <= wire.OUTCOME:
+            self.waiting += records
         if self._transport is not None:
             self._send(ask)
         if self._timer is None or late < self._timer_at:
@@ -131,21 +129,25 @@ class Link:
             now, (ask, _, patience) = time.monotonic_ns(), oldest
             self.room.answered(1.0 - (ask.late - now) / patience, self.waiting, now)
         for told in answers.told:
-            found = self._asked.pop(told.number, None)
+            found = self._forget(told.number)
             if found is None:  # late: it was answered without the shard
                 continue
             ask, done, _ = found
-            self.waiting -= len(ask.raws)
-            if ask.kind <= wire.OUTCOME:
-                self._heard(told.status != wire.REFUSED)
+            if told.status != wire.REFUSED:
+                self._silent = 0
+            elif ask.kind <= wire.OUTCOME:
+                self._unheard()
             _tell(done, told.status, told.body)
         if answers.tally is not None:
             self._tally(answers.tally)
 
-    def _heard(self, well: bool) -> None:
-        if well:
-            self._silent = 0
-            return
+    def _forget(self, number: int) -> tuple[Ask, Done, int] | None:
+        found = self._asked.pop(number, None)
+        if found is not None and found[0].kind <= wire.OUTCOME:
+            self.waiting -= len(found[0].raws)
+        return found
+
+    def _unheard(self) -> None:
         if self._silent == 0:
             self._silent_from = time.monotonic_ns()
         self._silent += 1
@@ -157,21 +159,23 @@ class Link:
         self._timer = self._loop.call_later(max(0.0, (late - time.monotonic_ns()) / 1e9), self._expire)
 
     def _expire(self) -> None:
+        """Answer those who waited long enough, and look again when the next one has. Nearly always nobody has: all that is asked
+        is looked at then, instead of being kept in order of its time with every request."""
         self._timer = None
-        now, lates = time.monotonic_ns(), self._lates
-        while lates:
-            late, number = lates[0]
-            if late > now and number in self._asked:
-                self._expire_at(late)
-                return
-            heappop(lates)  # first: who hears of it may ask at once
-            if number in self._asked:
-                ask, done, _ = self._asked.pop(number)
-                self.waiting -= len(ask.raws)
-                if ask.kind <= wire.OUTCOME:
-                    self._heard(False)
-                    self.room.answered(1.0, self.waiting, now)
-                _tell(done, wire.REFUSED, b"no answer in time")
+        now, soonest, pause = time.monotonic_ns(), 0, 0
+        for number, (ask, done, patience) in list(self._asked.items()):  # who hears of it may ask at once
+            if ask.late > now:
+                if not soonest or ask.late < soonest:
+                    soonest, pause = ask.late, patience // 64
+                continue
+            if self._forget(number) is None:
+                continue
+            if ask.kind <= wire.OUTCOME:
+                self._unheard()
+                self.room.answered(1.0, self.waiting, now)
+            _tell(done, wire.REFUSED, b"no answer in time")
+        if soonest and (self._timer is None or soonest < self._timer_at):
+            self._expire_at(max(soonest, now + pause))  # of a long queue not each one by itself
 
     # -- the process --------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -213,9 +217,7 @@ class Link:
             # Events and outcomes are asked of the next process; what it was to do besides is for whoever asked to ask again.
             gone = [number for number, (ask, *_) in self._asked.items() if ask.kind > wire.OUTCOME]
             for number in gone:
-                ask, done, _ = self._asked.pop(number)
-                self.waiting -= len(ask.raws)
-                _tell(done, wire.REFUSED, b"the shard went down")
+                _tell(self._asked.pop(number)[1], wire.REFUSED, b"the shard went down")
         if not self._up.done():
             self._up.set_exception(FlightworthyError("a shard ended before it could answer", where=str(self.home.base)))
 
