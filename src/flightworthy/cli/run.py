@@ -164,7 +164,7 @@ def replay(path: Path, var: Path | None, as_json: bool) -> None:
     """Exit code 1 when anything differs."""
     pilot = load(path)
     models = Rooms.of(pilot, rooms(pilot, var)).models
-    with bar("replaying"), ledgers(pilot, var) as parts:
+    with ledgers(pilot, var) as parts, bar("replaying"):
         report = sum((replay_ledger(pilot, ledger, models) for ledger in parts), ReplayReport())
     if as_json:
         say(json.dumps(plain(report), indent=2))
