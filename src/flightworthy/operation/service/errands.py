@@ -165,7 +165,7 @@ class Errands:
         pilot, now = _version(made.line)
         # Written down first: when that fails, nothing has changed.
         act = engine.act("reload", wish.who, {"why": wish.why, "pilot": f"{before} → {pilot}", "model": f"{model} → {now}"})
-        made.swap(engine)
+        engine.adopt(made.line, made.state)
         self._shard.renewed()
         return encode({"entry": act.seq, "pilot": pilot, "model": now, "who": wish.who, "at": iso(act.arrived)})
 
