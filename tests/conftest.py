@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: OpenMP threads of several would spin for the same cores
 PILOTS = Path(__file__).parent.parent / "src" / "flightworthy" / "pilots"
 
 

@@ -17,6 +17,9 @@ from flightworthy.model.runtime import Floats, Parts, Predictor, Recipe, as_inpu
 
 _log = logging.getLogger("flightworthy.model")
 _OBJECTIVES = {"binary": "binary", "regression": "regression"}
+# Numbers from which on a second thread pays. Below, threads wait for each other (spinning) longer than they work; where
+# the cores are shared, a hundred times longer.
+_WORTH_THREADS = 1_000_000
 _FLOAT64, _ROW_MAJOR, _NORMAL = 1, 1, 0
 # The parameter block of a model file repeats how it was trained (threads included) and is not read back.
 _PARAMETERS = re.compile(r"\nparameters:.*?end of parameters\n", re.DOTALL)
@@ -29,7 +32,8 @@ class LightGBM:
         """Train deterministically: the same numbers and recipe give the same trees on any number of threads."""
         import lightgbm
 
-        params = {"objective": _OBJECTIVES[recipe.objective], "verbose": -1, **recipe.params, "seed": recipe.seed,
+        threads = {"num_threads": 1} if x.size < _WORTH_THREADS else {}
+        params = {"objective": _OBJECTIVES[recipe.objective], "verbose": -1, **threads, **recipe.params, "seed": recipe.seed,
                   "deterministic": True, "force_row_wise": True}
         data = lightgbm.Dataset(x, y, feature_name=[_plain(n) for n in recipe.inputs],
                                 categorical_feature=list(recipe.categorical), free_raw_data=True)
