@@ -1,0 +1,255 @@
+"""The database of the embedded ledger: SQL, and nothing of what is written ahead."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from flightworthy.adapters.sqlite.pending import EVENTS
+from flightworthy.adapters.sqlite.segment import Row, Segment, pack, unpack
+from flightworthy.governance.ledger import Block, Entries, Entry, Quarantined
+from flightworthy.ground.errors import LedgerError
+
+SCHEMA_VERSION = 2
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=32000",
+            "busy_timeout=5000", "trusted_schema=OFF")
+_WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
+_AT_ONCE = 4096  # rows per statement; SQLite allows 32766 variables
+_SCANNED = 32  # segments read at once by a scan
+_AT = "SELECT first, count, kinds, body, digests FROM segment "
+_SEGMENT = 64  # entries compressed together: single reads unpack all of them
+_RECENT = 512  # segments kept unpacked for single reads, about 40 kB each
+_BUSY = ("locked", "busy", "interrupted", "full", "i/o")
+
+
+class Tables:
+    """One writer connection and one reader connection; both may be used from several threads."""
+
+    def __init__(self, path: Path, read_only: bool) -> None:
+        self.path = path
+        if read_only and not path.exists():
+            raise LedgerError("there is no ledger here", where=str(path), next_step="run the pilot first")
+        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        with translated(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.writer = None if read_only else self._connect(_WRITER_CACHE)
+            if self.writer is not None:
+                self._prepare(self.writer)
+            self._reader = self._connect(_READER_CACHE)
+        version = self._reader.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            raise LedgerError("this ledger was written by another version", where=str(path), found=version,
+                              expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
+        self._recent: dict[int, Segment] = {}
+
+    def _connect(self, cache: int) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        for pragma in (*_PRAGMAS, f"cache_size=-{cache}"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    @staticmethod
+    def _prepare(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _statements((Path(__file__).parent / "schema.sql").read_text()):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+
+    # -- writing ------------------------------------------------------------------------------------------------
+    def write(self, block: Block) -> None:
+        """In one transaction, flushed to the disk."""
+        if self.writer is None:
+            raise LedgerError("this ledger was opened for reading only", where=str(self.path))
+        with self._write_lock, translated(str(self.path)):
+            parts = [block.entries[i : i + _SEGMENT] for i in range(0, len(block.entries), _SEGMENT)]
+            rows = [(part.first, len(part), json.dumps(sorted(set(part.kinds))), body, b"".join(part.digests))
+                    for part, body in zip(parts, pack(parts, self._compressor), strict=True)]  # the long part, before the lock
+            self.writer.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(self.writer, block, rows)
+                self.writer.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self.writer.execute("ROLLBACK")
+                raise
+
+    def checkpoint(self) -> None:
+        """Move what SQLite wrote ahead into its file. Only a log of which nothing is left is written from its beginning again."""
+        with self._write_lock, translated(str(self.path)):
+            if self.writer is not None:
+                self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def _write(self, db: sqlite3.Connection, block: Block, rows: list[Row]) -> None:
+        if block.entries:
+            self._write_entries(db, block.entries)
+            self._insert(db, "segment", list(chain.from_iterable(rows)), 5)
+        if not (block.quarantined or block.progress or block.settled):
+            return
+        db.executemany(
+            "INSERT INTO quarantine (source, position, arrived, reason, field, message, raw, kind, tabular) "
+            "VALUES (?,?,?,?,?,?,?,?,?)",
+            [(q.source, q.position, q.arrived, q.reason, q.field, q.message, q.raw, q.kind, q.table)
+             for q in block.quarantined])
+        db.executemany("INSERT INTO progress VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position",
+                       list(block.progress.items()))
+        db.executemany("UPDATE quarantine SET status = ? WHERE id = ?", [(status, id_) for id_, status in block.settled])
+
+    def _write_entries(self, db: sqlite3.Connection, entries: Entries) -> None:
+        last = db.execute("SELECT last FROM head").fetchone()[0]
+        if entries.first != last + 1:
+            raise not_next(self.path, entries.first, last)
+        numbered = zip(entries.keys, range(entries.first, entries.first + len(entries)), strict=True)
+        if set(entries.kinds) <= EVENTS:
+            self._insert(db, "event", list(chain.from_iterable(numbered)), 2)
+        else:
+            pairs = list(zip(entries.kinds, numbered, strict=True))
+            self._insert(db, "event", [x for kind, pair in pairs if kind in EVENTS for x in pair], 2)
+            others = [x for kind, pair in pairs if kind not in EVENTS for x in (kind, *pair)]
+            self._insert(db, "newest", others, 3, " ON CONFLICT DO UPDATE SET seq = excluded.seq")
+        db.execute("UPDATE head SET last = ?", (last + len(entries),))
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, table: str, values: list[Any], width: int, otherwise: str = "") -> None:
+        # One statement for many rows: a single call into SQLite, so that other threads run meanwhile.
+        row, start = f"({','.join('?' * width)})", 0
+        for rows in _halves(len(values) // width):
+            end = start + rows * width
+            db.execute(f"INSERT INTO {table} VALUES {','.join([row] * rows)}{otherwise}", values[start:end])
+            start = end
+
+    # -- reading ------------------------------------------------------------------------------------------------
+    def find(self, keys: Sequence[str]) -> dict[str, int]:
+        """Numbers of events by id."""
+        return self._look_up("SELECT id, seq FROM event WHERE id IN", (), keys)
+
+    def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
+        """Numbers of the newest entries of a kind by key."""
+        return self._look_up("SELECT key, seq FROM newest WHERE kind = ? AND key IN", (kind,), keys)
+
+    def _look_up(self, query: str, given: tuple[str, ...], keys: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        with self._read_lock, translated(str(self.path)):
+            for start in range(0, len(keys), _AT_ONCE):
+                part = list(keys[start : start + _AT_ONCE])
+                part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))  # once more: nothing is found twice
+                found.update(self._reader.execute(f"{query} ({','.join('?' * len(part))})", (*given, *part)).fetchall())
+        return found
+
+    def read(self, seqs: Sequence[int]) -> list[Entry]:
+        """Entries by number. Raises `LedgerError` when one is missing."""
+        with self._read_lock, translated(str(self.path)):
+            if len(seqs) > _RECENT:  # more than are kept unpacked
+                return [entry for i in range(0, len(seqs), _RECENT) for entry in self._read(seqs[i : i + _RECENT])]
+            return self._read(seqs)
+
+    def _read(self, seqs: Sequence[int]) -> list[Entry]:
+        firsts = dict(self._reader.execute(
+            "SELECT value, (SELECT max(first) FROM segment WHERE first <= value) FROM json_each(?)",
+            (json.dumps(list(seqs)),)).fetchall()) if seqs else {}
+        missing = sorted({f for f in firsts.values() if f is not None} - self._recent.keys())
+        for segment in unpack(self._rows(missing)):
+            self._recent[segment.first] = segment
+        out = []
+        for seq in seqs:
+            found = self._recent.get(firsts[seq])
+            if found is None or seq >= found.first + found.count:
+                raise LedgerError("no such entry", where=str(self.path), found=seq)
+            out.append(found.entry(seq))
+        while len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        return out
+
+    def _rows(self, firsts: Sequence[int]) -> list[Row]:
+        marks = ",".join("?" * len(firsts))
+        return self._reader.execute(f"{_AT}WHERE first IN ({marks}) ORDER BY first", firsts).fetchall()
+
+    def scan(self, first: int, kinds: Iterable[str]) -> Generator[Entry, None, int]:
+        """Entries from a number on; returns the number it ended with."""
+        wanted, after = set(kinds), first
+        while True:
+            with self._read_lock, translated(str(self.path)):
+                rows = self._reader.execute(
+                    f"{_AT}WHERE first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) "
+                    f"ORDER BY first LIMIT {_SCANNED}", (after,)).fetchall()
+            rows = [row for row in rows if row[0] + row[1] > after]
+            if not rows:
+                return after - 1
+            after = rows[-1][0] + rows[-1][1]
+            for segment in unpack([row for row in rows if not wanted or wanted & set(json.loads(row[2]))]):
+                yield from segment.entries(first, wanted)
+
+    def one(self, query: str, *values: Any) -> Any:
+        """The first value of the first row."""
+        with self._read_lock, translated(str(self.path)):
+            return self._reader.execute(query, values).fetchone()[0]
+
+    def last(self) -> int:
+        """The number of the last entry here."""
+        return int(self.one("SELECT last FROM head"))
+
+    def quarantine(self, status: str, after: int, limit: int) -> list[Quarantined]:
+        """See `Ledger.quarantine`."""
+        with self._read_lock, translated(str(self.path)):
+            rows = self._reader.execute(
+                "SELECT source, position, arrived, reason, field, message, raw, id, status, kind, tabular FROM quarantine "
+                "WHERE status = ? AND id > ? ORDER BY id LIMIT ?", (status, after, limit)).fetchall()
+        return [Quarantined(*(*row[:-1], bool(row[-1]))) for row in rows]
+
+    def quarantine_counts(self) -> dict[tuple[str, str], int]:
+        """See `Ledger.quarantine_counts`."""
+        with self._read_lock, translated(str(self.path)):
+            rows = self._reader.execute(
+                "SELECT status, reason, count(*) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
+        return {(status, reason): count for status, reason, count in rows}
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in (self.writer, self._reader):
+            if connection is not None:
+                connection.close()
+
+
+def not_next(path: Path, found: int, last: int) -> LedgerError:
+    """Entries that do not follow the last one."""
+    return LedgerError("entries do not continue the ledger", where=str(path), found=found, expected=f"{last + 1}",
+                       next_step="another writer was here; recover and try again")
+
+
+def _halves(rows: int) -> Iterator[int]:
+    """Powers of two that add up to a number of rows. A dozen statements then serve batches of all sizes, each compiled once; to
+    compile one for the very size of a batch costs more than to run it."""
+    while rows:
+        part = min(_AT_ONCE, 1 << (rows.bit_length() - 1))
+        yield part
+        rows -= part
+
+
+def _statements(script: str) -> list[str]:
+    bare = "\n".join(line.split("--")[0] for line in script.splitlines())
+    return [s for s in (part.strip() for part in bare.split(";")) if s]
+
+
+@contextlib.contextmanager
+def translated(where: str) -> Iterator[None]:
+    """SQLite's errors in our words; those of a crowded or full disk may pass."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise LedgerError(f"a decision for this event id exists already ({error})", where=where,
+                          next_step="recover: the ledger already holds the answer") from error
+    except OSError as error:
+        raise LedgerError(f"cannot open the ledger: {error}", where=where, next_step="check the path and permissions") from error
+    except sqlite3.Error as error:
+        raise LedgerError(f"SQLite: {error}", where=where, retryable=any(w in str(error).lower() for w in _BUSY),
+                          next_step="check disk space and permissions") from error
