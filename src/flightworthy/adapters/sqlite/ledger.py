@@ -1,241 +1,240 @@
-"""The embedded ledger: a SQLite file, and beside it what was written ahead of it.
-
-A small block (a group commit of a live service) is flushed to a file beside the database, looked up in memory, and moved into the
-tables some twentieth of a second later, together with others. Everything else goes into the tables at once. Whoever asks the
-ledger, in this process or another, sees both: an entry is visible when its commit returns.
-"""
+"""The embedded ledger: one SQLite file, write-ahead log, every commit flushed to the disk before it returns."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import json
+import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from flightworthy.adapters.sqlite.ahead import Ahead, HeldError, left
-from flightworthy.adapters.sqlite.pending import EVENTS, Pending
-from flightworthy.adapters.sqlite.tables import Tables, not_next, translated
-from flightworthy.adapters.sqlite.upkeep import Upkeep
-from flightworthy.governance.ledger import Block, Entries, Entry, Quarantined
+import zstandard
+
+from flightworthy.adapters.sqlite.checkpoints import Checkpoints
+from flightworthy.adapters.sqlite.segment import Row, Segment, pack, unpack
+from flightworthy.governance.ledger import DECISION, HISTORY, Block, Entries, Entry, Quarantined
 from flightworthy.ground.errors import LedgerError
 
-_log = logging.getLogger("flightworthy.adapters")
-_SMALL = 1024  # entries up to which a block is written ahead; what is larger has its transaction to itself
-_MOST = 64 << 20  # bytes written ahead at which commits wait for the tables
-_REMEMBERED = 200_000  # ids known to be new
-_LOOKS = 100  # at files in which another process writes, a hundredth of a second apart
-_PATIENCE = 5.0  # seconds a writer waits for one that is leaving
+SCHEMA_VERSION = 2
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=32000",
+            "busy_timeout=5000", "trusted_schema=OFF")
+_WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
+_AT_ONCE = 4096  # rows per statement; SQLite allows 32766 variables
+_SCANNED = 32  # segments read at once by a scan
+_AT = "SELECT first, count, kinds, body, digests FROM segment "
+_EVENTS = {DECISION, HISTORY}
+_SEGMENT = 64  # entries compressed together: single reads unpack all of them
+_RECENT = 512  # segments kept unpacked for single reads, about 40 kB each
+_BUSY = ("locked", "busy", "interrupted", "full", "i/o")
 
 
 class SqliteLedger:
-    """May be used from several threads. One writer holds it at a time; a second one may read, and settle quarantine."""
+    """One writer connection and one reader connection; both may be used from several threads."""
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
-        self._tables = Tables(path, read_only)
-        self._upkeep = Upkeep(self._move, self._tables.checkpoint)
-        self._committing, self._moving = threading.Lock(), threading.Lock()
-        self._turning = threading.Lock()  # of the files: no record may come between
-        self._noting = threading.Lock()  # of what is pending and what is new
-        self._ahead: Ahead | None = None
-        self._whole = True  # what was written ahead is in its file
-        self._pending: tuple[Pending, Pending] = (Pending(), Pending())  # being moved; growing
-        self._last = self._moves = 0
-        self._new: set[str] = set()  # ids that are nowhere, and since only we write, stay so until we write them
-        if not read_only:
-            self._own(0.0)
+        if read_only and not path.exists():
+            raise LedgerError("there is no ledger here", where=str(path), next_step="run the pilot first")
+        with _translated(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        with _translated(str(path)):
+            self._writer = None if read_only else self._connect(_WRITER_CACHE)
+            if self._writer is not None:
+                self._prepare(self._writer)
+            self._reader = self._connect(_READER_CACHE)
+        version = self._reader.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            raise LedgerError("this ledger was written by another version", where=str(path), found=version,
+                              expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
+        self._recent: dict[int, Segment] = {}
+        self._checkpoints = Checkpoints(lambda: self._connect(_READER_CACHE), self._write_lock)
 
-    # -- writing ------------------------------------------------------------------------------------------------
+    def _connect(self, cache: int) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        for pragma in (*_PRAGMAS, f"cache_size=-{cache}"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    @staticmethod
+    def _prepare(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _statements((Path(__file__).parent / "schema.sql").read_text()):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+
     def commit(self, block: Block) -> None:
-        with self._committing, translated(str(self.path)):
-            if not block.entries:
-                self._tables.write(block)
-                return
-            if self._tables.writer is None or not self._own(_PATIENCE):
-                self._tables.write(block)  # says why it is not done
-            elif len(block.entries) > _SMALL or block.quarantined or block.progress or block.settled:
-                self._write(block)
-            else:
-                self._write_ahead(block)
+        if self._writer is None:
+            raise LedgerError("this ledger was opened for reading only", where=str(self.path))
+        with self._write_lock, _translated(str(self.path)):
+            parts = [block.entries[i : i + _SEGMENT] for i in range(0, len(block.entries), _SEGMENT)]
+            rows = [(part.first, len(part), json.dumps(sorted(set(part.kinds))), body, b"".join(part.digests))
+                    for part, body in zip(parts, pack(parts, self._compressor), strict=True)]  # the long part, before the lock
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(self._writer, block, rows)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+                raise
+            self._checkpoints.committed()
 
-    def _write_ahead(self, block: Block) -> None:
-        entries = block.entries
-        if entries.first != self._last + 1:
-            raise not_next(self.path, entries.first, self._last)
-        self._check_new(entries)
-        if not self._whole or sum(part.bytes for part in self._pending) > _MOST:
-            self._write(block)
+    def _write(self, db: sqlite3.Connection, block: Block, rows: list[Row]) -> None:
+        if block.entries:
+            self._write_entries(db, block.entries)
+            self._insert(db, "segment", list(chain.from_iterable(rows)), 5)
+        if not (block.quarantined or block.progress or block.settled):
             return
-        assert self._ahead is not None  # noqa: S101 - see `_own`
-        with self._turning:
-            try:
-                self._ahead.append(entries)
-            except OSError:  # SQLite then says what is wrong, or manages
-                self._whole = False
-            else:
-                with self._noting:
-                    self._pending[1].add(entries)
-                    self._new.difference_update(entries.keys)
-        if not self._whole:
-            self._write(block)
-            return
-        self._last += len(entries)
-        self._upkeep.committed()
+        db.executemany(
+            "INSERT INTO quarantine (source, position, arrived, reason, field, message, raw, kind, tabular) "
+            "VALUES (?,?,?,?,?,?,?,?,?)",
+            [(q.source, q.position, q.arrived, q.reason, q.field, q.message, q.raw, q.kind, q.table)
+             for q in block.quarantined])
+        db.executemany("INSERT INTO progress VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position",
+                       list(block.progress.items()))
+        db.executemany("UPDATE quarantine SET status = ? WHERE id = ?", [(status, id_) for id_, status in block.settled])
 
-    def _write(self, block: Block) -> None:
-        """Into the tables, after all that came before."""
-        self._move()
-        self._move()  # what grew while the first was moved
-        self._tables.write(block)
-        with self._noting:
-            self._last += len(block.entries)
-            self._moves += 1
-            self._new.difference_update(block.entries.keys)
-        if not self._whole and self._ahead is not None:
-            self._ahead.turn()  # nothing is ahead any more
-            self._whole = True
-        self._upkeep.committed()
+    def _write_entries(self, db: sqlite3.Connection, entries: Entries) -> None:
+        last = db.execute("SELECT last FROM head").fetchone()[0]
+        if entries.first != last + 1:
+            raise LedgerError("entries do not continue the ledger", where=str(self.path), found=entries.first,
+                              expected=f"{last + 1}", next_step="another writer was here; recover and try again")
+        numbered = zip(entries.keys, range(entries.first, entries.first + len(entries)), strict=True)
+        if set(entries.kinds) <= _EVENTS:
+            self._insert(db, "event", list(chain.from_iterable(numbered)), 2)
+        else:
+            pairs = list(zip(entries.kinds, numbered, strict=True))
+            self._insert(db, "event", [x for kind, pair in pairs if kind in _EVENTS for x in pair], 2)
+            others = [x for kind, pair in pairs if kind not in _EVENTS for x in (kind, *pair)]
+            self._insert(db, "newest", others, 3, " ON CONFLICT DO UPDATE SET seq = excluded.seq")
+        db.execute("UPDATE head SET last = ?", (last + len(entries),))
 
-    def _move(self) -> None:
-        """What was written ahead goes into the tables; commits go on meanwhile."""
-        with self._moving:
-            with self._turning:
-                moving, growing = self._pending
-                if not moving:
-                    if not growing:
-                        return
-                    assert self._ahead is not None  # noqa: S101 - see `_own`
-                    self._ahead.turn()
-                    moving, self._pending = growing, (growing, Pending())
-            self._tables.write(Block(moving.all()))
-            with self._noting:
-                self._pending = (Pending(), self._pending[1])
-                self._moves += 1
-
-    def _check_new(self, entries: Entries) -> None:
-        """Refuse an event that has an entry already, as the tables do."""
-        events = entries.keys if set(entries.kinds) <= EVENTS else [
-            key for kind, key in zip(entries.kinds, entries.keys, strict=True) if kind in EVENTS]
-        twice = len(set(events)) < len(events)
-        if twice or self.find([key for key in events if key not in self._new]):
-            raise LedgerError("a decision for this event id exists already", where=str(self.path),
-                              next_step="recover: the ledger already holds the answer")
-
-    def _own(self, patience: float) -> bool:
-        """Become the one writer, and take in what the last one left ahead. False when another one is: with some patience,
-        raises `LedgerError`."""
-        until = time.monotonic() + patience
-        while self._ahead is None:
-            try:
-                with translated(str(self.path)):
-                    self._ahead = self._take_over(Ahead(self.path))
-            except HeldError:
-                if time.monotonic() < until:
-                    time.sleep(0.01)
-                elif patience:
-                    raise
-                else:
-                    return False
-        return True
-
-    def _take_over(self, ahead: Ahead) -> Ahead:
-        try:
-            found = Pending(left(self.path, self._tables.last))
-            if found:
-                self._tables.write(Block(found.all()))
-            ahead.clear()
-            self._last = self._tables.last()
-        except BaseException:
-            ahead.close()
-            raise
-        return ahead
-
-    # -- reading: first what is ahead, then the tables; what moves in between is then seen twice, never not at all ----
-    def _ahead_of_tables(self) -> Sequence[Pending]:
-        if self._ahead is not None:
-            return self._pending
-        for look in range(_LOOKS):
-            try:
-                with translated(str(self.path)):
-                    return [Pending(left(self.path, self._tables.last))]
-            except LedgerError:  # it is being written
-                if look == _LOOKS - 1:
-                    raise
-                time.sleep(0.01)
-        return []
+    @staticmethod
+    def _insert(db: sqlite3.Connection, table: str, values: list[Any], width: int, otherwise: str = "") -> None:
+        # One statement for many rows: a single call into SQLite, so that other threads run meanwhile.
+        row, start = f"({','.join('?' * width)})", 0
+        for rows in _halves(len(values) // width):
+            end = start + rows * width
+            db.execute(f"INSERT INTO {table} VALUES {','.join([row] * rows)}{otherwise}", values[start:end])
+            start = end
 
     def find(self, keys: Sequence[str]) -> dict[str, int]:
-        if not keys:
-            return {}
-        moves, pending = self._moves, self._ahead_of_tables()
-        found: dict[str, int] = {}
-        for part in pending:
-            if part.events and not part.events.keys().isdisjoint(keys):
-                found.update((key, part.events[key]) for key in keys if key in part.events)
-        missing = [key for key in keys if key not in found] if found else keys
-        found.update(self._tables.find(missing))
-        if self._ahead is not None:
-            self._remember([key for key in missing if key not in found] if found else missing, moves)
-        return found
-
-    def _remember(self, new: Sequence[str], moves: int) -> None:
-        with self._noting:
-            if moves != self._moves:  # what was written since may be in neither place we looked at
-                return
-            if len(self._new) > _REMEMBERED:
-                self._new.clear()
-            self._new.update(new)
-            for part in self._pending:
-                self._new.difference_update(key for key in new if key in part.events)
+        return self._look_up("SELECT id, seq FROM event WHERE id IN", (), keys)
 
     def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
-        pending = self._ahead_of_tables()
-        found = self._tables.newest(kind, keys)
-        for part in pending:
-            if part.newest:
-                found.update((key, part.newest[kind, key]) for key in keys if (kind, key) in part.newest)
+        return self._look_up("SELECT key, seq FROM newest WHERE kind = ? AND key IN", (kind,), keys)
+
+    def _look_up(self, query: str, given: tuple[str, ...], keys: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        with self._read_lock, _translated(str(self.path)):
+            for start in range(0, len(keys), _AT_ONCE):
+                part = list(keys[start : start + _AT_ONCE])
+                part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))  # once more: nothing is found twice
+                found.update(self._reader.execute(f"{query} ({','.join('?' * len(part))})", (*given, *part)).fetchall())
         return found
 
     def read(self, seqs: Sequence[int]) -> list[Entry]:
-        last = self._tables.last()
-        if not seqs or max(seqs) <= last:
-            return self._tables.read(seqs)
-        pending = self._ahead_of_tables()
-        found = {seq: entry for seq in seqs if seq > last for part in pending if (entry := part.entry(seq)) is not None}
-        rest = [seq for seq in seqs if seq not in found]
-        found.update(zip(rest, self._tables.read(rest), strict=True))
-        return [found[seq] for seq in seqs]
+        with self._read_lock, _translated(str(self.path)):
+            if len(seqs) > _RECENT:  # more than are kept unpacked
+                return [entry for i in range(0, len(seqs), _RECENT) for entry in self._read(seqs[i : i + _RECENT])]
+            return self._read(seqs)
+
+    def _read(self, seqs: Sequence[int]) -> list[Entry]:
+        firsts = dict(self._reader.execute(
+            "SELECT value, (SELECT max(first) FROM segment WHERE first <= value) FROM json_each(?)",
+            (json.dumps(list(seqs)),)).fetchall()) if seqs else {}
+        missing = sorted({f for f in firsts.values() if f is not None} - self._recent.keys())
+        for segment in unpack(self._rows(missing)):
+            self._recent[segment.first] = segment
+        out = []
+        for seq in seqs:
+            found = self._recent.get(firsts[seq])
+            if found is None or seq >= found.first + found.count:
+                raise LedgerError("no such entry", where=str(self.path), found=seq)
+            out.append(found.entry(seq))
+        while len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        return out
+
+    def _rows(self, firsts: Sequence[int]) -> list[Row]:
+        marks = ",".join("?" * len(firsts))
+        return self._reader.execute(f"{_AT}WHERE first IN ({marks}) ORDER BY first", firsts).fetchall()
 
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
-        wanted, pending = set(kinds), self._ahead_of_tables()
-        ended = yield from self._tables.scan(first, wanted)
-        for part in pending:
-            for entry in part:
-                if entry.seq > ended and (not wanted or entry.kind in wanted):
-                    yield entry
+        wanted, after = set(kinds), first
+        while True:
+            with self._read_lock, _translated(str(self.path)):
+                rows = self._reader.execute(
+                    f"{_AT}WHERE first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) "
+                    f"ORDER BY first LIMIT {_SCANNED}", (after,)).fetchall()
+            rows = [row for row in rows if row[0] + row[1] > after]
+            if not rows:
+                return
+            after = rows[-1][0] + rows[-1][1]
+            for segment in unpack([row for row in rows if not wanted or wanted & set(json.loads(row[2]))]):
+                yield from segment.entries(first, wanted)
 
     def last(self) -> int:
-        pending = self._ahead_of_tables()
-        return max(self._tables.last(), *(part.last for part in pending))
+        return int(self._one("SELECT last FROM head"))
 
     def progress(self, source: str) -> int:
-        return int(self._tables.one("SELECT coalesce(max(position), 0) FROM progress WHERE source = ?", source))
+        return int(self._one("SELECT coalesce(max(position), 0) FROM progress WHERE source = ?", source))
+
+    def _one(self, query: str, *values: Any) -> Any:
+        with self._read_lock, _translated(str(self.path)):
+            return self._reader.execute(query, values).fetchone()[0]
 
     def quarantine(self, status: str = "held", after: int = 0, limit: int = 100) -> list[Quarantined]:
-        return self._tables.quarantine(status, after, limit)
+        with self._read_lock, _translated(str(self.path)):
+            rows = self._reader.execute(
+                "SELECT source, position, arrived, reason, field, message, raw, id, status, kind, tabular FROM quarantine "
+                "WHERE status = ? AND id > ? ORDER BY id LIMIT ?", (status, after, limit)).fetchall()
+        return [Quarantined(*(*row[:-1], bool(row[-1]))) for row in rows]
 
     def quarantine_counts(self) -> dict[tuple[str, str], int]:
-        return self._tables.quarantine_counts()
+        with self._read_lock, _translated(str(self.path)):
+            rows = self._reader.execute(
+                "SELECT status, reason, count(*) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
+        return {(status, reason): count for status, reason, count in rows}
 
     def close(self) -> None:
-        self._upkeep.close()
-        if self._ahead is not None:
-            try:
-                self._move()
-                self._move()
-                self._ahead.clear()
-            except LedgerError as error:
-                _log.warning("what was written ahead stays there, durable, for the next start: %s", error)
-            self._ahead.close()
-        self._tables.close()
+        self._checkpoints.close()
+        for connection in (self._writer, self._reader):
+            if connection is not None:
+                connection.close()
+
+
+def _halves(rows: int) -> Iterator[int]:
+    """Powers of two that add up to a number of rows. A dozen statements then serve batches of all sizes, each compiled once; to
+    compile one for the very size of a batch costs more than to run it."""
+    while rows:
+        part = min(_AT_ONCE, 1 << (rows.bit_length() - 1))
+        yield part
+        rows -= part
+
+
+def _statements(script: str) -> list[str]:
+    bare = "\n".join(line.split("--")[0] for line in script.splitlines())
+    return [s for s in (part.strip() for part in bare.split(";")) if s]
+
+
+@contextlib.contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """SQLite's errors in our words; those of a crowded or full disk may pass."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise LedgerError(f"a decision for this event id exists already ({error})", where=where,
+                          next_step="recover: the ledger already holds the answer") from error
+    except OSError as error:
+        raise LedgerError(f"cannot open the ledger: {error}", where=where, next_step="check the path and permissions") from error
+    except sqlite3.Error as error:
+        raise LedgerError(f"SQLite: {error}", where=where, retryable=any(w in str(error).lower() for w in _BUSY),
+                          next_step="check disk space and permissions") from error

@@ -23,15 +23,14 @@ _INDEX = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[int]])
 def pack(parts: Sequence[Entries], compressor: zstandard.ZstdCompressor) -> list[bytes]:
     """The compressed bodies of segments, made in one call: other threads run meanwhile, but not with this compressor."""
     if len(parts) == 1:
-        return [compressor.compress(plain(parts[0])[0])]
-    made = compressor.multi_compress_to_buffer([plain(part)[0] for part in parts]) if parts else ()
+        return [compressor.compress(_plain(parts[0]))]
+    made = compressor.multi_compress_to_buffer(list(map(_plain, parts))) if parts else ()
     return [made[i].tobytes() for i in range(len(made))]
 
 
-def plain(entries: Entries) -> tuple[bytes, int]:
-    """The plain text of a segment, and where its contents begin."""
+def _plain(entries: Entries) -> bytes:
     index = msgspec.msgpack.encode((entries.kinds, entries.keys, list(map(len, entries.contents))))
-    return b"".join([len(index).to_bytes(4, "big"), index, *entries.contents]), 4 + len(index)
+    return b"".join([len(index).to_bytes(4, "big"), index, *entries.contents])
 
 
 def unpack(rows: Sequence[Row]) -> list[Segment]:
