@@ -92,6 +92,10 @@ class LedgerError(FlightworthyError):
     """The ledger could not make entries durable, or its content contradicts itself."""
 
 
+class ProofError(FlightworthyError):
+    """A proof, a checkpoint or a key does not hold, or cannot be read."""
+
+
 class AdapterError(FlightworthyError):
     """A URL names no adapter that is installed."""
 
