@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 
 from flightworthy.adapters.sqlite.ledger import SqliteLedger
-from flightworthy.governance.ledger import DECISION, Block, Entries, Entry
-from flightworthy.ground.canonical import digest
+from flightworthy.governance.ledger import Block, Entries
+from flightworthy.governance.ledger_checks import entries as made
 
 
 def entries(first: int, n: int) -> Entries:
-    return Entries.of([Entry(seq, DECISION, f"e{seq}", content := b"x" * 200 + str(seq).encode(), digest(content))
-                       for seq in range(first, first + n)])
+    return Entries.of(made(first, n))
 
 
 def test_the_log_ahead_is_moved_while_commits_go_on_and_begins_anew(tmp_path: Path) -> None:
@@ -30,7 +29,7 @@ def test_the_log_ahead_is_moved_while_commits_go_on_and_begins_anew(tmp_path: Pa
     ledger.close()
     assert not any(t.name == "checkpoints" for t in threading.enumerate())
     again = SqliteLedger(tmp_path / "ledger.db", read_only=True)
-    assert again.last() == seq - 1 and again.find([f"e{seq - 1}"]) == {f"e{seq - 1}": seq - 1}
+    assert again.last() == seq - 1 and again.find([f"event-{seq - 1}"]) == {f"event-{seq - 1}": seq - 1}
     again.close()
 
 

@@ -35,14 +35,14 @@ def test_commits_are_flushed_to_disk(tmp_path: Path) -> None:
     ledger.close()
 
 
-@pytest.mark.parametrize("change", ["UPDATE segment SET digests = zeroblob(96)", "UPDATE segment SET body = zeroblob(50)",
-                                    "UPDATE segment SET count = 2, digests = zeroblob(64)"])
+@pytest.mark.parametrize("change", ["leaves = zeroblob(96)", "body = zeroblob(50)", "count = 2, leaves = substr(leaves, 33)",
+                                    "kinds = '[]'", "seal = zeroblob(16)", "first = 0"])
 def test_altered_entries_are_not_read_as_if_nothing_had_happened(tmp_path: Path, change: str) -> None:
     ledger = open_ledger("sqlite:///l.db", tmp_path)
     ledger.commit(Block(Entries.of(entries(1, 3))))
     ledger.close()
     with sqlite3.connect(tmp_path / "l.db") as db:
-        db.execute(change)
+        db.execute(f"UPDATE segment SET {change}")
     db.close()
     ledger = open_ledger("sqlite:///l.db", tmp_path)
     with pytest.raises(LedgerError, match="altered or the disk is failing"):

@@ -13,9 +13,9 @@ from flightworthy.adapters.faulty.factory import open_ledger
 from flightworthy.adapters.faulty.faults import Faults, Misfortune
 from flightworthy.adapters.faulty.runtime import FaultyPredictor
 from flightworthy.decision.guard import Breaker, Guard, OpenError
-from flightworthy.governance.ledger import DECISION, Block, Entries, Entry
+from flightworthy.governance.ledger import Block, Entries
 from flightworthy.governance.ledger_checks import CHECKS
-from flightworthy.ground.canonical import digest
+from flightworthy.governance.ledger_checks import entries as made
 from flightworthy.ground.clock import ManualClock, SystemClock
 from flightworthy.ground.errors import AdapterError, LedgerError
 
@@ -103,7 +103,7 @@ def test_the_same_seed_strikes_the_same_calls_and_a_file_turns_faults_on_and_off
 
 
 def entries(first: int, n: int) -> Entries:
-    return Entries.of([Entry(first + i, DECISION, f"e{first + i}", b"x%d" % i, digest(b"x%d" % i)) for i in range(n)])
+    return Entries.of(made(first, n))
 
 
 def test_a_ledger_that_fails_in_part_keeps_its_promises_otherwise(tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ from flightworthy.decision.record import VERSION, ActRecord, entries_of
 from flightworthy.decision.recovery import advance_from_ledger
 from flightworthy.decision.work import OUTCOME, Arrivals, Result, Spilled, Work
 from flightworthy.governance.ledger import ACT, Block, Ledger
+from flightworthy.governance.log.keys import signers
+from flightworthy.governance.log.note import Signer
+from flightworthy.governance.log.publisher import Publisher
+from flightworthy.governance.secrets import Secrets
 from flightworthy.ground import registry
 from flightworthy.ground.clock import Clock, SystemClock
 from flightworthy.ground.errors import LedgerError
@@ -36,13 +40,14 @@ class Rooms:
     models: Path
     state: Path
     base: Path
+    secrets_url: str
 
     @classmethod
     def of(cls, pilot: Pilot, base: Path) -> Rooms:
         """Resolve the manifest's URLs; relative ones start at ``base``."""
         adapters = pilot.manifest.adapters
         return cls(adapters.ledger, base / adapters.models.removeprefix("file:///"),
-                   base / adapters.state.removeprefix("file:///"), base)
+                   base / adapters.state.removeprefix("file:///"), base, adapters.secrets)
 
     def open_ledger(self, read_only: bool = False) -> Ledger:
         """The ledger behind its URL. Raises `AdapterError` or `LedgerError`."""
@@ -50,13 +55,19 @@ class Rooms:
                                                                    read_only=read_only)
         return opened
 
+    def open_secrets(self) -> Secrets:
+        """The secrets behind their URL. Raises `AdapterError`."""
+        opened: Secrets = registry.find("secrets", self.secrets_url)(self.secrets_url, base=self.base)
+        return opened
+
 
 class Engine:
     """Decides events and takes in outcomes. Not thread-safe: stages must be called in order (see `stream`)."""
 
     def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
-                 clock: Clock | None = None, models_folder: Path = Path()) -> None:
+                 clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = ()) -> None:
         self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
+        self.publisher = Publisher(ledger, signers, self.clock) if signers else None
         self.line = Line(pilot, models)
         self.state: FeatureState
         self.admission: Admission
@@ -69,11 +80,13 @@ class Engine:
         """The engine over a pilot's rooms, with its champion and the previous one, recovered to where it stopped; shards
         share ``models``.
 
-        Raises `ModelError` when no model was trained, `LedgerError` when the ledger cannot be opened.
+        Raises `ModelError` when no model was trained, `LedgerError` when the ledger cannot be opened, `ProofError` when it is
+        not the one its last checkpoint speaks of.
         """
         rooms = Rooms.of(pilot, base)
         folder = models or rooms.models
-        return cls(pilot, rooms.open_ledger(), load_models(pilot, folder), rooms.state if snapshots else None, clock, folder)
+        return cls(pilot, rooms.open_ledger(), load_models(pilot, folder), rooms.state if snapshots else None, clock, folder,
+                   signers(rooms.open_secrets(), pilot.name))
 
     def adopt(self, line: Line, state: FeatureState | None) -> None:
         """Go on with another line, and with its feature state where its features are others. No batch may be under way."""
@@ -215,8 +228,10 @@ class Engine:
             snapshot.save(self._snapshot, self.state, where, self.pilot.recipe_digest)
 
     def close(self) -> None:
-        """Save the state and release the ledger."""
+        """Save the state, publish what is not yet, and release the ledger."""
         self.save()
+        if self.publisher is not None:
+            self.publisher.publish()
         self.ledger.close()
 
     @staticmethod

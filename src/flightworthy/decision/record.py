@@ -8,13 +8,14 @@ keep their 64 bits, integers and texts take their shortest form, and any languag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
+from itertools import count
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Entries, Entry
+from flightworthy.governance.log.leaf import leaf_hash_of
 from flightworthy.governance.reasons import Reason
 from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.contract import Contract
@@ -97,9 +98,8 @@ class Recorder:
 
 
 def entries_of(records: Sequence[Any]) -> Entries:
-    """The ledger entries of consecutive records: their canonical bytes with SHA-256."""
+    """The ledger entries of consecutive records: their canonical bytes, and the leaf hashes that commit to them."""
     if not records:
         return Entries()
-    contents = list(map(_encode, records))
-    return Entries(records[0].seq, list(map(_kind, records)), list(map(_id, records)), contents,
-                   [sha256(content).digest() for content in contents])
+    contents, kinds, first = list(map(_encode, records)), list(map(_kind, records)), records[0].seq
+    return Entries(first, kinds, list(map(_id, records)), contents, list(map(leaf_hash_of, count(first), kinds, contents)))

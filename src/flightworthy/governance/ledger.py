@@ -1,4 +1,4 @@
-"""The ledger: append-only entries, each canonical bytes with a digest, durable before anyone is answered.
+"""The ledger: append-only entries, each canonical bytes and a leaf of a Merkle tree, durable before anyone is answered.
 
 A store implements `Ledger`; the embedded one is SQLite. What a store must keep is executable: `checks` in
 `flightworthy.governance.ledger_checks` run against every adapter.
@@ -11,19 +11,21 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple, Protocol
 
+from flightworthy.governance.log.store import LogStore
 from flightworthy.ground.errors import LedgerError
 
 DECISION, OUTCOME, HISTORY, ACT = "decision", "outcome", "history", "act"
 
 
 class Entry(NamedTuple):
-    """One line of the ledger. ``seq`` counts from 1 without gaps; ``content`` is canonical; ``digest`` its SHA-256."""
+    """One line of the ledger. ``seq`` counts from 1 without gaps; ``content`` is canonical; ``leaf`` is the hash with which the
+    transparency log commits to it, see `flightworthy.governance.log.leaf`."""
 
     seq: int
     kind: str
     key: str
     content: bytes
-    digest: bytes
+    leaf: bytes
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Entries:
     kinds: Sequence[str] = ()
     keys: Sequence[str] = ()
     contents: Sequence[bytes] = ()
-    digests: Sequence[bytes] = ()
+    leaves: Sequence[bytes] = ()
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> Entries:
@@ -48,11 +50,11 @@ class Entries:
         return len(self.contents)
 
     def __iter__(self) -> Iterator[Entry]:
-        return map(Entry, count(self.first), self.kinds, self.keys, self.contents, self.digests)
+        return map(Entry, count(self.first), self.kinds, self.keys, self.contents, self.leaves)
 
     def __getitem__(self, part: slice) -> Entries:
         start = part.indices(len(self))[0]
-        return Entries(self.first + start, self.kinds[part], self.keys[part], self.contents[part], self.digests[part])
+        return Entries(self.first + start, self.kinds[part], self.keys[part], self.contents[part], self.leaves[part])
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ class Ledger(Protocol):
 
     Every method raises `LedgerError`; its `retryable` says whether the same call may succeed later.
     """
+
+    @property
+    def log(self) -> LogStore:
+        """What is published about these entries."""
+        ...
 
     def commit(self, block: Block) -> None:
         """Make a block durable: when this returns, it survives power loss; when it raises, none of it is visible.

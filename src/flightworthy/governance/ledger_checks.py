@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Block, Entries, Entry, Ledger, Quarantined
-from flightworthy.ground.canonical import digest
+from flightworthy.governance.log.leaf import leaf_hash_of
+from flightworthy.governance.log.store import Published
 from flightworthy.ground.errors import LedgerError
 
 Open = Callable[[], Ledger]
@@ -17,7 +18,7 @@ Open = Callable[[], Ledger]
 def entries(first: int, count: int, kind: str = DECISION) -> list[Entry]:
     """Entries with distinct keys and contents."""
     made = [(seq, b'{"seq":%d}' % seq) for seq in range(first, first + count)]
-    return [Entry(seq, kind, f"event-{seq}", content, digest(content)) for seq, content in made]
+    return [Entry(seq, kind, f"event-{seq}", content, leaf_hash_of(seq, kind, content)) for seq, content in made]
 
 
 def held(position: int) -> Quarantined:
@@ -108,9 +109,33 @@ def check_quarantine_is_paged_counted_and_settled(open_: Open) -> None:
     assert [q.position for q in ledger.quarantine("admitted")] == [0]  # noqa: S101
 
 
+def check_the_log_keeps_hashes_and_checkpoints(open_: Open) -> None:
+    """Hashes of entries are there as soon as these are; a checkpoint is there with its hashes, or not at all."""
+    ledger = open_()
+    log, written = ledger.log, entries(1, 700)
+    for start in range(0, 700, 70):
+        ledger.commit(Block(Entries.of(written[start : start + 70])))
+    assert log.hashes(0, 0, 700) == b"".join(e.leaf for e in written)  # noqa: S101
+    assert log.hashes(0, 255, 3) == b"".join(e.leaf for e in written[255:258])  # noqa: S101
+    assert (log.newest(), list(log.checkpoints()), log.hashes(0, 5, 0)) == (None, [], b"")  # noqa: S101
+    _refused(lambda: log.hashes(0, 699, 2))
+    _refused(lambda: log.hashes(1, 0, 1))
+    one, two = Published(300, b"note one", 5), Published(700, b"note two", 6)
+    log.publish([(1, 0, b"a" * 32)], one)
+    log.publish([(1, 1, b"b" * 32)], two)
+    _refused(lambda: log.publish([(1, 2, b"c" * 32)], two._replace(note=b"another of the same size")))
+    _refused(lambda: log.hashes(1, 0, 3))
+    assert log.hashes(1, 0, 2) == b"a" * 32 + b"b" * 32  # noqa: S101
+    assert (log.newest(), log.newest(699), log.newest(299)) == (two, one, None)  # noqa: S101
+    log.countersign(300, b"note one, seen")
+    assert list(log.checkpoints()) == [one._replace(note=b"note one, seen"), two]  # noqa: S101
+    assert list(open_().log.checkpoints(300)) == [two]  # noqa: S101
+
+
 CHECKS = (check_entries_come_back_as_written, check_an_empty_ledger_is_empty, check_numbers_have_no_gap,
           check_an_event_is_decided_once_and_a_refused_block_leaves_nothing, check_the_newest_outcome_is_found,
-          check_what_was_committed_survives_reopening, check_quarantine_is_paged_counted_and_settled)
+          check_what_was_committed_survives_reopening, check_quarantine_is_paged_counted_and_settled,
+          check_the_log_keeps_hashes_and_checkpoints)
 
 
 def _refused(act: Callable[[], object]) -> None:

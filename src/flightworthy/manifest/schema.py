@@ -224,6 +224,7 @@ class Adapters(Section):
     models: str = "file:///models"
     state: str = "file:///state"
     runtime: str = Field("inprocess:", description="what runs the models")
+    secrets: str = Field("file:///keys", description="where keys are kept: file:///folder, made on first use, or env:")
 
 
 class Oidc(Section):

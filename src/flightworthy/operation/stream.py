@@ -24,6 +24,7 @@ from flightworthy.decision.engine import Engine
 from flightworthy.decision.work import EVENT, Arrivals, Work
 from flightworthy.ground.errors import DataError
 from flightworthy.operation.feed import Lot
+from flightworthy.operation.publishing import publishing
 
 BATCH, AHEAD = 8192, 3
 
@@ -55,7 +56,7 @@ def run(engine: Engine, lots: Iterable[Lot], source: str, batch: int = BATCH, ke
     """
     pipe = _Pipe(engine, source, key, watch, snapshot_every)
     start = engine.ledger.progress(key) if key is not None else 0
-    with _rare_collections():
+    with _rare_collections(), publishing(engine.publisher):
         return pipe.run(batches(lots, batch, start), start)
 
 

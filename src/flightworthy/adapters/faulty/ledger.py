@@ -14,6 +14,7 @@ class FaultyLedger:
 
     def __init__(self, inner: Ledger, misfortune: Misfortune) -> None:
         self._inner, self._misfortune = inner, misfortune
+        self.log = inner.log
 
     def commit(self, block: Block) -> None:
         struck = self._before("commit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import threading
@@ -14,21 +13,22 @@ from typing import Any
 import zstandard
 
 from flightworthy.adapters.sqlite.checkpoints import Checkpoints
-from flightworthy.adapters.sqlite.segment import Row, Segment, pack, unpack
+from flightworthy.adapters.sqlite.log import SqliteLog
+from flightworthy.adapters.sqlite.segment import Row, Segment, rows_of, unpack
+from flightworthy.adapters.sqlite.statements import transaction, translated
 from flightworthy.governance.ledger import DECISION, HISTORY, Block, Entries, Entry, Quarantined
 from flightworthy.ground.errors import LedgerError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=32000",
             "busy_timeout=5000", "trusted_schema=OFF")
 _WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
 _AT_ONCE = 4096  # rows per statement; SQLite allows 32766 variables
 _SCANNED = 32  # segments read at once by a scan
-_AT = "SELECT first, count, kinds, body, digests FROM segment "
+_AT = "SELECT first, count, kinds, body, leaves, seal FROM segment "
 _EVENTS = {DECISION, HISTORY}
 _SEGMENT = 64  # entries compressed together: single reads unpack all of them
 _RECENT = 512  # segments kept unpacked for single reads, about 40 kB each
-_BUSY = ("locked", "busy", "interrupted", "full", "i/o")
 
 
 class SqliteLedger:
@@ -38,11 +38,11 @@ class SqliteLedger:
         self.path = path
         if read_only and not path.exists():
             raise LedgerError("there is no ledger here", where=str(path), next_step="run the pilot first")
-        with _translated(str(path)):
+        with translated(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
         self._compressor = zstandard.ZstdCompressor(level=1)
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
-        with _translated(str(path)):
+        with translated(str(path)):
             self._writer = None if read_only else self._connect(_WRITER_CACHE)
             if self._writer is not None:
                 self._prepare(self._writer)
@@ -52,6 +52,7 @@ class SqliteLedger:
             raise LedgerError("this ledger was written by another version", where=str(path), found=version,
                               expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
         self._recent: dict[int, Segment] = {}
+        self.log = SqliteLog(path, self._reader, self._read_lock, self._writer, self._write_lock)
         self._checkpoints = Checkpoints(lambda: self._connect(_READER_CACHE), self._write_lock)
 
     def _connect(self, cache: int) -> sqlite3.Connection:
@@ -72,24 +73,17 @@ class SqliteLedger:
     def commit(self, block: Block) -> None:
         if self._writer is None:
             raise LedgerError("this ledger was opened for reading only", where=str(self.path))
-        with self._write_lock, _translated(str(self.path)):
+        with self._write_lock, translated(str(self.path)):
             parts = [block.entries[i : i + _SEGMENT] for i in range(0, len(block.entries), _SEGMENT)]
-            rows = [(part.first, len(part), json.dumps(sorted(set(part.kinds))), body, b"".join(part.digests))
-                    for part, body in zip(parts, pack(parts, self._compressor), strict=True)]  # the long part, before the lock
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
+            rows = rows_of(parts, self._compressor)  # the long part, before the database is locked
+            with transaction(self._writer):
                 self._write(self._writer, block, rows)
-                self._writer.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._writer.execute("ROLLBACK")
-                raise
             self._checkpoints.committed()
 
     def _write(self, db: sqlite3.Connection, block: Block, rows: list[Row]) -> None:
         if block.entries:
             self._write_entries(db, block.entries)
-            self._insert(db, "segment", list(chain.from_iterable(rows)), 5)
+            self._insert(db, "segment", list(chain.from_iterable(rows)), 6)
         if not (block.quarantined or block.progress or block.settled):
             return
         db.executemany(
@@ -133,7 +127,7 @@ class SqliteLedger:
 
     def _look_up(self, query: str, given: tuple[str, ...], keys: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
-        with self._read_lock, _translated(str(self.path)):
+        with self._read_lock, translated(str(self.path)):
             for start in range(0, len(keys), _AT_ONCE):
                 part = list(keys[start : start + _AT_ONCE])
                 part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))  # once more: nothing is found twice
@@ -141,7 +135,7 @@ class SqliteLedger:
         return found
 
     def read(self, seqs: Sequence[int]) -> list[Entry]:
-        with self._read_lock, _translated(str(self.path)):
+        with self._read_lock, translated(str(self.path)):
             if len(seqs) > _RECENT:  # more than are kept unpacked
                 return [entry for i in range(0, len(seqs), _RECENT) for entry in self._read(seqs[i : i + _RECENT])]
             return self._read(seqs)
@@ -170,7 +164,7 @@ class SqliteLedger:
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
         wanted, after = set(kinds), first
         while True:
-            with self._read_lock, _translated(str(self.path)):
+            with self._read_lock, translated(str(self.path)):
                 rows = self._reader.execute(
                     f"{_AT}WHERE first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) "
                     f"ORDER BY first LIMIT {_SCANNED}", (after,)).fetchall()
@@ -188,18 +182,18 @@ class SqliteLedger:
         return int(self._one("SELECT coalesce(max(position), 0) FROM progress WHERE source = ?", source))
 
     def _one(self, query: str, *values: Any) -> Any:
-        with self._read_lock, _translated(str(self.path)):
+        with self._read_lock, translated(str(self.path)):
             return self._reader.execute(query, values).fetchone()[0]
 
     def quarantine(self, status: str = "held", after: int = 0, limit: int = 100) -> list[Quarantined]:
-        with self._read_lock, _translated(str(self.path)):
+        with self._read_lock, translated(str(self.path)):
             rows = self._reader.execute(
                 "SELECT source, position, arrived, reason, field, message, raw, id, status, kind, tabular FROM quarantine "
                 "WHERE status = ? AND id > ? ORDER BY id LIMIT ?", (status, after, limit)).fetchall()
         return [Quarantined(*(*row[:-1], bool(row[-1]))) for row in rows]
 
     def quarantine_counts(self) -> dict[tuple[str, str], int]:
-        with self._read_lock, _translated(str(self.path)):
+        with self._read_lock, translated(str(self.path)):
             rows = self._reader.execute(
                 "SELECT status, reason, count(*) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
         return {(status, reason): count for status, reason, count in rows}
@@ -223,18 +217,3 @@ def _halves(rows: int) -> Iterator[int]:
 def _statements(script: str) -> list[str]:
     bare = "\n".join(line.split("--")[0] for line in script.splitlines())
     return [s for s in (part.strip() for part in bare.split(";")) if s]
-
-
-@contextlib.contextmanager
-def _translated(where: str) -> Iterator[None]:
-    """SQLite's errors in our words; those of a crowded or full disk may pass."""
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        raise LedgerError(f"a decision for this event id exists already ({error})", where=where,
-                          next_step="recover: the ledger already holds the answer") from error
-    except OSError as error:
-        raise LedgerError(f"cannot open the ledger: {error}", where=where, next_step="check the path and permissions") from error
-    except sqlite3.Error as error:
-        raise LedgerError(f"SQLite: {error}", where=where, retryable=any(w in str(error).lower() for w in _BUSY),
-                          next_step="check disk space and permissions") from error

@@ -4,7 +4,19 @@ CREATE TABLE segment (
   count   INTEGER NOT NULL,
   kinds   TEXT NOT NULL,        -- JSON: distinct kinds in it
   body    BLOB NOT NULL,        -- zstd of: index and contents, see segment.py
-  digests BLOB NOT NULL         -- SHA-256 of each content, 32 bytes each
+  leaves  BLOB NOT NULL,        -- leaf hashes of the transparency log, 32 bytes each
+  seal    BLOB NOT NULL         -- over all of the row, see segment.py
+) STRICT;
+CREATE TABLE subtree (          -- the tree at levels 8, 16, ...; its level 0 are the leaves above
+  level INTEGER NOT NULL,       -- 1, 2, ...
+  place INTEGER NOT NULL,
+  hash  BLOB NOT NULL,
+  PRIMARY KEY (level, place)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoint (
+  size INTEGER PRIMARY KEY,
+  note BLOB NOT NULL,           -- the signed note
+  at   INTEGER NOT NULL         -- microseconds UTC
 ) STRICT;
 CREATE TABLE event (            -- decided or remembered: one entry each
   id  TEXT PRIMARY KEY,

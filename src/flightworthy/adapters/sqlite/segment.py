@@ -6,18 +6,37 @@ then the contents back to back.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from itertools import accumulate
 
 import msgspec
 import zstandard
 
 from flightworthy.governance.ledger import Entries, Entry
-from flightworthy.ground.canonical import digest
+from flightworthy.governance.log.leaf import leaf_hash_of
 from flightworthy.ground.errors import LedgerError
 
-Row = tuple[int, int, str, bytes, bytes]  # first, count, kinds, body, digests
+Row = tuple[int, int, str, bytes, bytes, bytes]  # first, count, kinds, body, leaves, seal
 _INDEX = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[int]])
+
+
+def rows_of(parts: Sequence[Entries], compressor: zstandard.ZstdCompressor) -> list[Row]:
+    """Rows of segments, one for each part."""
+    rows = []
+    for part, body in zip(parts, pack(parts, compressor), strict=True):
+        row = (part.first, len(part), json.dumps(sorted(set(part.kinds))), body, b"".join(part.leaves))
+        rows.append((*row, seal(*row)))
+    return rows
+
+
+def seal(first: int, count: int, kinds: str, body: bytes, leaves: bytes) -> bytes:
+    """A digest over a row as it lies there. It finds what the leaves cannot: changes after which the same entries come out."""
+    found = sha256(b"%d %d %s " % (first, count, kinds.encode()))
+    found.update(body)
+    found.update(leaves)
+    return found.digest()[:16]
 
 
 def pack(parts: Sequence[Entries], compressor: zstandard.ZstdCompressor) -> list[bytes]:
@@ -34,33 +53,36 @@ def _plain(entries: Entries) -> bytes:
 
 
 def unpack(rows: Sequence[Row]) -> list[Segment]:
-    """Segments from their rows, in one call. Raises `LedgerError` when one cannot be read."""
+    """Segments from their rows, in one call. Raises `LedgerError` when one cannot be read or was changed."""
+    for row in rows:
+        if seal(*row[:-1]) != row[-1]:
+            raise _altered(f"the segment from entry {row[0]} on", seal(*row[:-1]).hex(), row[-1].hex())
     try:
         made = zstandard.ZstdDecompressor().multi_decompress_to_buffer([row[3] for row in rows]) if rows else ()
     except (zstandard.ZstdError, ValueError) as error:
         raise _altered(f"a segment from entry {rows[0][0]} on", str(error), "a readable segment") from error
-    return [Segment(first, count, made[i].tobytes(), digests) for i, (first, count, _, _, digests) in enumerate(rows)]
+    return [Segment(row[0], row[1], made[i].tobytes(), row[4]) for i, row in enumerate(rows)]
 
 
 class Segment:
-    """An unpacked segment. Every entry is checked against its digest when it is taken out."""
+    """An unpacked segment. Every entry is checked against its leaf when it is taken out."""
 
-    def __init__(self, first: int, count: int, plain: bytes, digests: bytes) -> None:
-        self.first, self.count, self._plain, self._digests = first, count, plain, digests
+    def __init__(self, first: int, count: int, plain: bytes, leaves: bytes) -> None:
+        self.first, self.count, self._plain, self._leaves = first, count, plain, leaves
         try:
             start = 4 + int.from_bytes(self._plain[:4], "big")
             self._kinds, self._keys, lengths = _INDEX.decode(self._plain[4:start])
         except msgspec.MsgspecError as error:
-            raise _altered(f"segment at entry {first}", str(error), "a readable segment") from error
+            raise _altered(f"the segment at entry {first}", str(error), "a readable segment") from error
         self._starts = list(accumulate(lengths, initial=start))
-        if not len(lengths) == len(self._kinds) == len(self._keys) == count or len(digests) != 32 * count:
-            raise _altered(f"segment at entry {first}", len(lengths), f"{count} entries")
+        if not len(lengths) == len(self._kinds) == len(self._keys) == count or len(leaves) != 32 * count:
+            raise _altered(f"the segment at entry {first}", len(lengths), f"{count} entries")
 
     def entry(self, seq: int) -> Entry:
-        """The entry with this number. Raises `LedgerError` when its bytes do not match its digest."""
+        """The entry with this number. Raises `LedgerError` when its bytes do not match its leaf."""
         i = seq - self.first
         content = self._plain[self._starts[i] : self._starts[i + 1]]
-        found, stored = digest(content), self._digests[32 * i : 32 * i + 32]
+        found, stored = leaf_hash_of(seq, self._kinds[i], content), self._leaves[32 * i : 32 * i + 32]
         if found != stored:
             raise _altered(f"entry {seq}", found.hex(), stored.hex())
         return Entry(seq, self._kinds[i], self._keys[i], content, stored)
@@ -73,5 +95,5 @@ class Segment:
 
 
 def _altered(where: str, found: object, expected: str) -> LedgerError:
-    return LedgerError("the ledger was altered or the disk is failing: bytes do not match their digest", where=where,
+    return LedgerError("the ledger was altered or the disk is failing: bytes do not match what was sealed", where=where,
                        found=found, expected=expected, next_step="restore from a backup and compare")

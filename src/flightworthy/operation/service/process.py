@@ -19,6 +19,7 @@ from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.decision.work import Arrivals
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.manifest.load import load
+from flightworthy.operation.publishing import publishing
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import encode
 from flightworthy.operation.service.logs import to_stderr
@@ -85,7 +86,8 @@ def main() -> None:
     sys.setswitchinterval(0.001)
     shard = Shard(engine, link, Path(args.pilot))
     shard.send(wire.Answers([wire.Told(0, 200, encode(shard.about()))]))
-    shard.run()
+    with publishing(engine.publisher):
+        shard.run()
     engine.close()
     held.close()
 

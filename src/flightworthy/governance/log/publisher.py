@@ -1,0 +1,61 @@
+"""Takes durable entries into the tree and signs what it then is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flightworthy.governance.ledger import Ledger
+from flightworthy.governance.log import merkle, note
+from flightworthy.governance.log.checkpoint import Checkpoint
+from flightworthy.governance.log.merkle import Growth
+from flightworthy.governance.log.note import Signer
+from flightworthy.governance.log.store import Published
+from flightworthy.governance.log.tiles import TiledNodes
+from flightworthy.ground.clock import Clock
+from flightworthy.ground.errors import LedgerError, ProofError
+
+_AT_ONCE = 1 << 16  # leaves
+
+
+class Publisher:
+    """Of one ledger; not for several threads. Only what is durable is signed, and only what continues the last checkpoint: two
+    checkpoints of a log never contradict each other, whatever happens in between."""
+
+    def __init__(self, ledger: Ledger, signers: Sequence[Signer], clock: Clock) -> None:
+        """Raises `ProofError` when the ledger is not the one its last checkpoint speaks of: that is for people to look at."""
+        self._ledger, self._signers, self._clock = ledger, signers, clock
+        self.nodes = TiledNodes(ledger.log.hashes)
+        self.origin = signers[0].verifier.name
+        self._growth = self._continued()
+
+    def _continued(self) -> Growth:
+        newest = self._ledger.log.newest()
+        if newest is None:
+            return Growth()
+        said = Checkpoint.parse(note.parse(newest.note).text)
+        if said.origin != self.origin:
+            raise ProofError("this key belongs to another log", found=self.origin, expected=said.origin,
+                             next_step="bring back the key this log was signed with")
+        if said.size != newest.size or self._ledger.last() < said.size or merkle.root(self.nodes, said.size) != said.root:
+            raise ProofError("the ledger is not the one its last checkpoint speaks of: nothing more is signed",
+                             where=f"{said.origin}, checkpoint of {said.size}", found=f"{self._ledger.last()} entries",
+                             next_step="run: flightworthy audit verify; entries are missing or were changed")
+        return Growth(said.size, self.nodes)
+
+    def publish(self) -> Published | None:
+        """A checkpoint over all that is durable now, signed and kept; None when nothing is new. Raises `LedgerError`."""
+        last = self._ledger.last()
+        if last == self._growth.size:
+            return None
+        try:
+            complete = []
+            while (size := self._growth.size) < last:
+                leaves = self._ledger.log.hashes(0, size, min(last - size, _AT_ONCE))
+                complete += self._growth.extend([leaves[i : i + 32] for i in range(0, len(leaves), 32)])
+            made = Checkpoint(self.origin, last, self._growth.root())
+            published = Published(last, note.signed(made.text(), self._signers), self._clock.now())
+            self._ledger.log.publish(complete, published)
+        except LedgerError:
+            self._growth = self._continued()
+            raise
+        return published
