@@ -123,6 +123,10 @@ class Ledger(Protocol):
         """The highest sequence number, 0 when empty."""
         ...
 
+    def indexed(self) -> tuple[int, int]:
+        """How many keys `find` knows, and how many pairs of kind and key `newest` knows."""
+        ...
+
     def progress(self, source: str) -> int:
         """How far a source was read, 0 when never."""
         ...

@@ -41,6 +41,7 @@ def check_entries_come_back_as_written(open_: Open) -> None:
     keys = [e.key for e in written] + ["unknown"] * 20_000
     assert ledger.find(keys) == {e.key: e.seq for e in written if e.kind == DECISION}  # noqa: S101
     assert ledger.last() == len(written)  # noqa: S101
+    assert ledger.indexed() == (5001, 7)  # noqa: S101
 
 
 def check_an_empty_ledger_is_empty(open_: Open) -> None:
@@ -125,6 +126,7 @@ def check_the_log_keeps_hashes_and_checkpoints(open_: Open) -> None:
     log.publish([(1, 1, b"b" * 32)], two)
     _refused(lambda: log.publish([(1, 2, b"c" * 32)], two._replace(note=b"another of the same size")))
     _refused(lambda: log.hashes(1, 0, 3))
+    assert log.kept() == 2  # noqa: S101
     assert log.hashes(1, 0, 2) == b"a" * 32 + b"b" * 32  # noqa: S101
     assert (log.newest(), log.newest(699), log.newest(299)) == (two, one, None)  # noqa: S101
     log.countersign(300, b"note one, seen")

@@ -46,6 +46,10 @@ class FaultyLedger:
         self._before("last")
         return self._inner.last()
 
+    def indexed(self) -> tuple[int, int]:
+        self._before("indexed")
+        return self._inner.indexed()
+
     def progress(self, source: str) -> int:
         self._before("progress")
         return self._inner.progress(source)

@@ -178,6 +178,9 @@ class SqliteLedger:
     def last(self) -> int:
         return int(self._one("SELECT last FROM head"))
 
+    def indexed(self) -> tuple[int, int]:
+        return int(self._one("SELECT count(*) FROM event")), int(self._one("SELECT count(*) FROM newest"))
+
     def progress(self, source: str) -> int:
         return int(self._one("SELECT coalesce(max(position), 0) FROM progress WHERE source = ?", source))
 

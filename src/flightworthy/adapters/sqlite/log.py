@@ -55,6 +55,9 @@ class SqliteLog:
             yield from (Published(*row) for row in rows)
             after = rows[-1][0]
 
+    def kept(self) -> int:
+        return int(self._rows("SELECT count(*) FROM subtree")[0][0])
+
     def _rows(self, query: str, *values: int) -> list[tuple]:  # type: ignore[type-arg]
         with self._reading, translated(str(self._path)):
             return self._reader.execute(query, values).fetchall()

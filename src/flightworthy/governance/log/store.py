@@ -37,3 +37,7 @@ class LogStore(Protocol):
     def checkpoints(self, after: int = 0) -> Iterator[Published]:
         """All of more than a size, by size."""
         ...
+
+    def kept(self) -> int:
+        """How many hashes above level 0 are kept."""
+        ...

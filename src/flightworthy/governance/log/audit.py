@@ -1,0 +1,188 @@
+"""Checks a whole ledger against its log: every entry, every hash that is kept, every checkpoint, and the index.
+
+What is found is said in words; nothing found means: these are the entries that were published, all of them, in this order, and
+the index leads to them. That none is missing at the end, only someone else can say: a witness, or whoever kept a checkpoint.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
+from operator import itemgetter
+from typing import NamedTuple
+
+from flightworthy.governance.ledger import DECISION, HISTORY, Entry, Ledger
+from flightworthy.governance.log.checkpoint import Checkpoint
+from flightworthy.governance.log.merkle import TILE, Growth
+from flightworthy.governance.log.policy import Policy
+from flightworthy.governance.log.tiles import TiledNodes
+from flightworthy.ground.errors import FlightworthyError, LedgerError, ProofError
+
+_AT_ONCE = 4096  # entries
+_ENOUGH = 100  # findings after which the rest is not listed
+_EVENTS = {DECISION, HISTORY}
+
+
+@dataclass
+class Audit:
+    """What was looked at, and what is wrong."""
+
+    first: int = 1
+    entries: int = 0
+    checkpoints: int = 0
+    witnessed: int = 0  # checkpoints that the quorum signed
+    size: int = 0  # of the newest checkpoint
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    def found(self, what: str) -> None:
+        """Note a finding."""
+        if len(self.findings) < _ENOUGH:
+            self.findings.append(what)
+
+
+def audit(ledger: Ledger, policy: Policy, first: int = 1, kept: Sequence[bytes] = (),
+          watch: Callable[[int], None] = lambda done: None) -> Audit:
+    """Check a ledger from entry ``first`` on; of what is before, the hashes the tree keeps are believed. ``kept``: signed
+    checkpoints of this log that someone put aside, which it must continue. ``watch`` hears how many entries are done."""
+    result = Audit(first)
+    try:
+        _Walk(ledger, policy, result, kept).go(watch)
+    except FlightworthyError as error:  # what cannot be read is a finding, and what lies behind it cannot be judged
+        result.found(str(error))
+    return result
+
+
+class _Target(NamedTuple):
+    """A checkpoint to meet on the way; ``stored``: among those of the ledger."""
+
+    size: int
+    what: str
+    note: bytes
+    stored: bool
+
+
+class _Walk:
+    """Once along the ledger, with the checkpoints beside it."""
+
+    def __init__(self, ledger: Ledger, policy: Policy, result: Audit, kept: Sequence[bytes]) -> None:
+        self.ledger, self.policy, self.result = ledger, policy, result
+        self.growth = Growth(result.first - 1, TiledNodes(ledger.log.hashes))
+        newest = ledger.log.newest()
+        self.published = newest.size if newest else 0  # up to here the tree is kept
+        self.last = ledger.last()  # a ledger in use grows meanwhile
+        self.origin = ""
+        self.events = self.others = self.hashes = 0
+        self.led: dict[int, tuple[str, str]] = {}  # number → kind and key that the index leads there
+        stored = (_Target(p.size, f"the checkpoint of {p.size}", p.note, True)
+                  for p in takewhile(lambda p: p.size <= self.published, ledger.log.checkpoints(result.first - 1)))
+        self.targets = heapq.merge(stored, sorted(self._kept(kept)), key=itemgetter(0))
+        self.target = next(self.targets, None)
+
+    def go(self, watch: Callable[[int], None]) -> None:
+        """All of it."""
+        result = self.result
+        entries = takewhile(lambda entry: entry.seq <= self.last, self.ledger.scan(result.first))
+        self._meet()
+        while part := list(islice(entries, _AT_ONCE)):
+            self._follow(part)
+            self._index(part)
+            watch(result.entries)
+        if self.growth.size != self.last:
+            result.found(f"the ledger says its last entry is {self.last}, found were entries up to {self.growth.size}")
+        while self.target is not None:
+            result.found(f"{self.target.what} speaks of {self.target.size} entries, the ledger ends at {self.last}")
+            self.target = next(self.targets, None)
+        for seq, pair in self.led.items():
+            if seq <= self.last:
+                result.found(f"the index leads from {' '.join(pair)} to entry {seq}, which is another")
+        events, others = self.ledger.indexed()
+        hashes, newest = self.ledger.log.kept(), self.ledger.log.newest()
+        if result.first == 1 and self.ledger.last() == self.last and (newest.size if newest else 0) == self.published:
+            self._count("events", self.events, events)
+            self._count("newest entries", self.others, others)
+            self._count("hashes of the tree", self.hashes, hashes)
+
+    def _count(self, what: str, expected: int, found: int) -> None:
+        if found != expected:
+            self.result.found(f"{found} {what} are kept, there should be {expected}")
+
+    def _follow(self, part: list[Entry]) -> None:
+        """The tree grows by these entries, and stops at each checkpoint."""
+        for seq, entry in enumerate(part, self.growth.size + 1):
+            if entry.seq != seq:
+                raise LedgerError("entries are missing or doubled", found=entry.seq, expected=f"{seq}")
+        leaves, done = [entry.leaf for entry in part], 0
+        while done < len(leaves):
+            step = len(leaves) - done if self.target is None else min(len(leaves) - done, self.target.size - self.growth.size)
+            for level, place, found in self.growth.extend(leaves[done : done + step]):
+                self._compare_kept(level, place, found)
+            done += step
+            self._meet()
+        self.result.entries += len(part)
+
+    def _compare_kept(self, level: int, place: int, found: bytes) -> None:
+        if (place + 1) << TILE * level > self.published:
+            return
+        self.hashes += 1
+        if self.ledger.log.hashes(level, place, 1) != found:
+            self.result.found(f"the tree keeps another hash than its entries have: level {level}, place {place}")
+
+    def _meet(self) -> None:
+        """Checkpoints of this size must have this root."""
+        while self.target is not None and self.target.size <= self.growth.size:
+            said = self._read(self.target.note, self.target.what, self.target.stored)
+            if said is not None and said.size != self.target.size:
+                self.result.found(f"{self.target.what} speaks of {said.size} entries")
+            elif said is not None and said.size == self.growth.size and said.root != self.growth.root():
+                self.result.found(f"{self.target.what} has a root that is not that of its entries")
+            self.result.size = max(self.result.size, self.target.size if self.target.stored else 0)
+            self.target = next(self.targets, None)
+
+    def _kept(self, kept: Sequence[bytes]) -> Iterator[_Target]:
+        for content in kept:
+            said = self._read(content, "a checkpoint that was put aside", False)
+            if said is not None:
+                yield _Target(said.size, f"the checkpoint of {said.size} that was put aside", content, False)
+
+    def _read(self, content: bytes, what: str, stored: bool) -> Checkpoint | None:
+        """A signed checkpoint of this log; None when it is none, which is a finding."""
+        try:
+            said, names = self.policy.check(content)
+        except ProofError as error:
+            self.result.found(f"{what}: {error}")
+            return None
+        self.origin = self.origin or said.origin
+        if said.origin != self.origin:
+            self.result.found(f"{what} is of another log: {said.origin}")
+            return None
+        self.result.checkpoints += stored
+        self.result.witnessed += bool(stored and names)
+        return said
+
+    def _index(self, part: list[Entry]) -> None:
+        """The index must lead to exactly these entries."""
+        events = {entry.key: entry.seq for entry in part if entry.kind in _EVENTS}
+        found = self.ledger.find(list(events))
+        self.events += sum(entry.kind in _EVENTS for entry in part)
+        for key in [key for key in events if found.get(key) != events[key]]:
+            self.result.found(f"the index leads from event {key} to {found.get(key)}, not to entry {events[key]}")
+        for kind in {entry.kind for entry in part} - _EVENTS:
+            self._newest(kind, [entry for entry in part if entry.kind == kind])
+
+    def _newest(self, kind: str, part: list[Entry]) -> None:
+        found = self.ledger.newest(kind, list({entry.key for entry in part}))
+        for entry in part:
+            newest = found.get(entry.key, 0)
+            if newest < entry.seq:
+                self.result.found(f"the index leads from {kind} {entry.key} to {newest}, not to entry {entry.seq} or a later one")
+            elif newest > entry.seq:
+                self.led[newest] = (kind, entry.key)
+            elif self.led.pop(entry.seq, (kind, entry.key)) == (kind, entry.key):
+                self.others += 1
