@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flightworthy.cli.audit_commands import audit, witness
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Takes an enterprise AI pilot to production with the evidence.")
 quarantine = typer.Typer(no_args_is_help=True, help="Records that could not be decided: look, repair, retry, discard.")
@@ -16,6 +18,8 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(model, name="model")
 key = typer.Typer(no_args_is_help=True, help="Who may call the service: make, list, revoke keys.")
 app.add_typer(key, name="key")
+app.add_typer(audit, name="audit")
+app.add_typer(witness, name="witness")
 
 PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
 Var = Annotated[Path | None, typer.Option("--var", help="Folder for variable data (default: var/ in the pilot).")]

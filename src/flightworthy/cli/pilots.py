@@ -41,16 +41,20 @@ def rooms(pilot: Pilot, var: Path | None) -> Path:
     return var if var is not None else pilot.folder / "var"
 
 
+def places(pilot: Pilot, var: Path | None) -> list[Path]:
+    """The folders that hold a ledger: the one for variable data, and those of the shards of its service; the first at least."""
+    base, name = rooms(pilot, var), pilot.manifest.adapters.ledger.partition("///")[2].partition("?")[0]
+    return [place for place in (base, *sorted(base.glob("shard-*-of-*"))) if (place / name).exists()] or [base]
+
+
 @contextmanager
 def ledgers(pilot: Pilot, var: Path | None) -> Iterator[list[Ledger]]:
     """The ledgers in a folder, for reading: its own, and those of the shards of its service. Raises `LedgerError` without any."""
     from flightworthy.decision.engine import Rooms
 
-    base, name = rooms(pilot, var), pilot.manifest.adapters.ledger.partition("///")[2].partition("?")[0]
-    places = [place for place in (base, *sorted(base.glob("shard-*-of-*"))) if (place / name).exists()]
     with ExitStack() as stack:
         opened = []
-        for place in places or [base]:
+        for place in places(pilot, var):
             opened.append(Rooms.of(pilot, place).open_ledger(read_only=True))
             stack.callback(opened[-1].close)
         yield opened

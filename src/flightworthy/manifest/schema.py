@@ -225,6 +225,7 @@ class Adapters(Section):
     state: str = "file:///state"
     runtime: str = Field("inprocess:", description="what runs the models")
     secrets: str = Field("file:///keys", description="where keys are kept: file:///folder, made on first use, or env:")
+    witnesses: str = Field("", description="policy file beside the manifest: the witnesses that sign the log's checkpoints")
 
 
 class Oidc(Section):

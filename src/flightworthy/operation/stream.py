@@ -56,7 +56,7 @@ def run(engine: Engine, lots: Iterable[Lot], source: str, batch: int = BATCH, ke
     """
     pipe = _Pipe(engine, source, key, watch, snapshot_every)
     start = engine.ledger.progress(key) if key is not None else 0
-    with _rare_collections(), publishing(engine.publisher):
+    with _rare_collections(), publishing(engine):
         return pipe.run(batches(lots, batch, start), start)
 
 

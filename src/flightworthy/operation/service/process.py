@@ -86,7 +86,7 @@ def main() -> None:
     sys.setswitchinterval(0.001)
     shard = Shard(engine, link, Path(args.pilot))
     shard.send(wire.Answers([wire.Told(0, 200, encode(shard.about()))]))
-    with publishing(engine.publisher):
+    with publishing(engine):
         shard.run()
     engine.close()
     held.close()

@@ -1,0 +1,92 @@
+"""The commands under ``flightworthy audit``; they import what they need when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+audit = typer.Typer(no_args_is_help=True, help="What was decided, provably: verify, prove, check, what was live when.")
+PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
+Var = Annotated[Path | None, typer.Option("--var", help="Folder for variable data (default: var/ in the pilot).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="File that says which logs and witnesses to trust.")]
+
+
+@audit.command()
+def verify(pilot: PilotArg, var: Var = None, policy: PolicyFile = None,
+           first: Annotated[int, typer.Option("--from", min=1, help="Number of the first entry to look at.")] = 1,
+           kept: Annotated[list[Path], typer.Option(help="A checkpoint you put aside; repeatable.")] = [],  # noqa: B006
+           as_json: AsJson = False) -> None:
+    """Check every entry, the tree, all checkpoints and the index. Exit code 1 when anything is wrong."""
+    from flightworthy.cli import audit as does
+
+    does.verify(pilot, var, policy, first, kept, as_json)
+
+
+@audit.command()
+def prove(pilot: PilotArg, decision: Annotated[str, typer.Argument(help="The event's id, or the number of an entry.")],
+          out: Annotated[Path | None, typer.Option(help="The file to write (default: ID.tlog-proof).")] = None,
+          var: Var = None) -> None:
+    """Write a file that proves one decision to anyone, and a certificate in words beside it."""
+    from flightworthy.cli import audit as does
+
+    does.prove(pilot, var, decision, out)
+
+
+@audit.command()
+def check(file: Annotated[Path, typer.Argument(help="A .tlog-proof file.")], policy: PolicyFile = None,
+          key: Annotated[list[str], typer.Option(help="Key of a log to trust; repeatable.")] = []) -> None:  # noqa: B006
+    """Check a proof offline: needs the file and the keys you trust, neither pilot nor service."""
+    from flightworthy.cli import audit as does
+
+    does.check(file, policy, key)
+
+
+@audit.command()
+def log(pilot: PilotArg, var: Var = None, as_json: AsJson = False) -> None:
+    """What was live when: manifests, models, and everything that was done, by time."""
+    from flightworthy.cli import audit as does
+
+    does.log(pilot, var, as_json)
+
+
+@audit.command()
+def publish(pilot: PilotArg, folder: Annotated[Path, typer.Argument(help="Folder to write to.")], var: Var = None) -> None:
+    """Write the log as static files (tlog-tiles) for any web server; again: only what is new."""
+    from flightworthy.cli import audit as does
+
+    does.publish(pilot, var, folder)
+
+
+@audit.command()
+def key(pilot: PilotArg, rotate: Annotated[bool, typer.Option("--rotate", help="Put a new key in front.")] = False,
+        var: Var = None) -> None:
+    """Print the public key of the log as a line of a policy."""
+    from flightworthy.cli import audit as does
+
+    does.key(pilot, var, rotate)
+
+
+witness = typer.Typer(no_args_is_help=True, help="Watch over logs of others: sign that they only grow.")
+Folder = Annotated[Path, typer.Argument(help="Folder for the witness's key and what it has seen.")]
+
+
+@witness.command("key")
+def witness_key(folder: Folder, name: Annotated[str, typer.Option(help="Name of a new witness, like a URL without scheme.")] = "",
+                ) -> None:
+    """Print the witness's public key as a line of a policy; make it where there is none."""
+    from flightworthy.cli import witness as does
+
+    does.key(folder, name)
+
+
+@witness.command("serve")
+def witness_serve(folder: Folder, policy: Annotated[Path, typer.Option(help="File with the keys of the logs it watches.")],
+                  host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+                  port: Annotated[int, typer.Option(help="0: any that is free.")] = 8091) -> None:
+    """Answer the logs (C2SP tlog-witness) until a signal."""
+    from flightworthy.cli import witness as does
+
+    does.serve(folder, policy, host, port)
