@@ -182,6 +182,9 @@ def test_policies_count_witnesses() -> None:
     assert one.urls == {"w": "https://w.example"}
     with pytest.raises(ProofError, match="not signed by a key that is trusted"):
         Policy([WITNESS.verifier]).check(_witnessed())
+    strange = note.signed(Checkpoint("example.com/another", 3, bytes(32)).text(), [LOG])
+    with pytest.raises(ProofError, match="not signed by a key that is trusted"):
+        one.check(strange)  # the key of one log does not speak for another
 
 
 @pytest.mark.parametrize("line", ["log", "log x", "witness w", f"witness w {LOG.verifier}", f"witness none {WITNESS.verifier}", "other x",
