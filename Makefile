@@ -63,11 +63,17 @@ bench-overload: env  ## what the service still decides when far more callers com
 fault-test: env      ## every adapter of the service slow, hanging, failing, flapping, killed, under load
 	$(BIN)/python -m benchmarks.service.faults $(ARGS)
 
-service-crash-test: env  ## kill -9, SIGTERM and reloads of the service under load: make service-crash-test N=200
+service-tamper-test: env     ## ten thousand changes of a ledger behind its back: an audit must find each one
+	$(BIN)/python -m benchmarks.ledger.tamper $(N) $(ARGS)
+
+crash-test: env  ## kill -9, SIGTERM and reloads of the service under load: make service-crash-test N=200
 	$(BIN)/python -m benchmarks.service.crash $(N) $(ARGS)
 
 service-fuzz: env    ## mutated requests against the running service: make service-fuzz N=1000000
 	$(BIN)/python -m benchmarks.service.mutated $(N) $(ARGS)
+
+tamper-test: env     ## ten thousand changes of a ledger behind its back: an audit must find each one
+	$(BIN)/python -m benchmarks.ledger.tamper $(N) $(ARGS)
 
 crash-test: env      ## kill -9 at random instants: make crash-test N=200
 	$(BIN)/python -m benchmarks.crash $(N)

@@ -67,7 +67,7 @@ class Engine:
     def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
                  clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = ()) -> None:
         self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
-        self.publisher = Publisher(ledger, signers, self.clock) if signers else None
+        self.publisher = Publisher(ledger, signers) if signers else None
         self.line = Line(pilot, models)
         self.state: FeatureState
         self.admission: Admission

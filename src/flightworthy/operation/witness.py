@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from flightworthy.governance.log.witness import Reply, Witness
@@ -51,6 +52,12 @@ def server(witness: Witness, host: str, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_: object) -> None:
             """Nothing: `_say` does."""
 
-    made = ThreadingHTTPServer((host, port), Handler)
-    made.daemon_threads = True
-    return made
+    return _Server((host, port), Handler)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A caller that went away in the midst of it is no news."""
+        _log.info("a request was not answered: %s", sys.exc_info()[1])

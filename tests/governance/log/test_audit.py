@@ -17,7 +17,6 @@ from flightworthy.governance.log.leaf import leaf_hash_of
 from flightworthy.governance.log.note import Signer
 from flightworthy.governance.log.policy import Policy
 from flightworthy.governance.log.publisher import Publisher
-from flightworthy.ground.clock import ManualClock
 from flightworthy.ground.errors import LedgerError, ProofError
 
 SIGNER = Signer("flightworthy/test/00000000", bytes(range(32)))
@@ -40,7 +39,7 @@ def written(count: int) -> list[Entry]:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
     made, all_ = SqliteLedger(tmp_path / "l.db"), written(1500)
-    publisher = Publisher(made, [SIGNER], ManualClock(1))
+    publisher = Publisher(made, [SIGNER])
     for start in range(0, 1500, 100):
         made.commit(Block(Entries.of(all_[start : start + 100])))
         if start % 300 == 0:
@@ -118,14 +117,14 @@ def test_a_publisher_does_not_sign_what_does_not_continue(ledger: SqliteLedger) 
     change(ledger, "UPDATE head SET last = 1200")
     again = SqliteLedger(ledger.path)
     with pytest.raises(ProofError, match="nothing more is signed"):
-        Publisher(again, [SIGNER], ManualClock(1))
+        Publisher(again, [SIGNER])
     with pytest.raises(ProofError, match="belongs to another log"):
-        Publisher(again, [Signer("other", bytes(32))], ManualClock(1))
+        Publisher(again, [Signer("other", bytes(32))])
     again.close()
 
 
 def test_a_publisher_goes_on_where_it_was_and_after_errors(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    publisher = Publisher(ledger, [SIGNER], ManualClock(7))
+    publisher = Publisher(ledger, [SIGNER])
     real = type(ledger.log).publish
 
     def refuse(*_: object) -> None:
@@ -136,7 +135,7 @@ def test_a_publisher_goes_on_where_it_was_and_after_errors(ledger: SqliteLedger,
         publisher.publish()
     monkeypatch.setattr(type(ledger.log), "publish", real)
     made = publisher.publish()
-    assert made is not None and (made.size, made.at) == (1500, 7) and publisher.publish() is None
+    assert made is not None and (made.size, made.number) == (1500, 6) and publisher.publish() is None
     assert audit(ledger, POLICY) == Audit(1, 1500, 6, 0, 1500, [])
 
 
@@ -145,7 +144,7 @@ def test_checkpoints_of_others_are_findings(ledger: SqliteLedger) -> None:
     other = Signer("other/log", bytes(32))
     strange = SqliteLedger(ledger.path.parent / "other.db")
     strange.commit(Block(Entries.of(entries(1, 5))))
-    published = Publisher(strange, [other], ManualClock(1)).publish()
+    published = Publisher(strange, [other]).publish()
     strange.close()
     assert published is not None
     both = Policy([SIGNER.verifier, other.verifier])

@@ -54,7 +54,7 @@ class Log:
     def __init__(self, folder: Path, size: int, old: int) -> None:
         self.folder = folder
         ledger = SqliteLedger(folder / "l.db")
-        publisher = Publisher(ledger, [LOG], ManualClock(1))
+        publisher = Publisher(ledger, [LOG])
         ledger.commit(Block(Entries.of(entries(1, old))))
         before = publisher.publish()
         assert before is not None

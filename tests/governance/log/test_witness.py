@@ -37,7 +37,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ledger = SqliteLedger(folder / "l.db")
-        self.publisher = Publisher(self.ledger, [LOG], ManualClock(1))
+        self.publisher = Publisher(self.ledger, [LOG])
         self.nodes = TiledNodes(self.ledger.log.hashes)
         self.seen = SqliteSeen(folder / "seen.db")
         self.witness = Witness(SIGNER, {LOG.verifier.name: [LOG.verifier]}, self.seen, ManualClock(5_000_000))
@@ -155,7 +155,7 @@ def test_a_rewrite_by_whoever_has_all_other_keys_is_found(served: tuple[Place, P
         made[5] = entries(1, 6)[5]._replace(leaf=entries(7, 1)[0].leaf, content=entries(7, 1)[0].content)
         made[5] = made[5]._replace(leaf=_leaf(made[5]))
         other.commit(Block(Entries.of(made)))
-        published = Publisher(other, [LOG], ManualClock(1)).publish()
+        published = Publisher(other, [LOG]).publish()
         assert published is not None
         Witnessing(policy, other).sign(published)  # the witness refuses
         found = audit(other, policy).findings

@@ -12,7 +12,7 @@ from flightworthy.governance.log.store import Published
 from flightworthy.ground.errors import LedgerError
 
 _PAGE = 1000  # checkpoints read at once
-_PUBLISHED = "SELECT size, note, at FROM checkpoint "
+_PUBLISHED = "SELECT size, number, note FROM checkpoint "
 
 
 class SqliteLog:
@@ -46,8 +46,8 @@ class SqliteLog:
         with self._writing, translated(str(self._path)), transaction(self._open()):
             self._open().execute("UPDATE checkpoint SET note = ? WHERE size = ?", (note, size))
 
-    def newest(self, below: int | None = None) -> Published | None:
-        rows = self._rows(f"{_PUBLISHED} WHERE size <= ? ORDER BY size DESC LIMIT 1", 2**62 if below is None else below)
+    def newest(self) -> Published | None:
+        rows = self._rows(f"{_PUBLISHED} ORDER BY size DESC LIMIT 1")
         return Published(*rows[0]) if rows else None
 
     def checkpoints(self, after: int = 0) -> Iterator[Published]:

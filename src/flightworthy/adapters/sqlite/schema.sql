@@ -14,9 +14,9 @@ CREATE TABLE subtree (          -- the tree at levels 8, 16, ...; its level 0 ar
   PRIMARY KEY (level, place)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE checkpoint (
-  size INTEGER PRIMARY KEY,
-  note BLOB NOT NULL,           -- the signed note
-  at   INTEGER NOT NULL         -- microseconds UTC
+  size   INTEGER PRIMARY KEY,
+  number INTEGER NOT NULL UNIQUE,  -- from 1 without gaps
+  note   BLOB NOT NULL             -- the signed note
 ) STRICT;
 CREATE TABLE event (            -- decided or remembered: one entry each
   id  TEXT PRIMARY KEY,

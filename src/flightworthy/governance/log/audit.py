@@ -60,12 +60,12 @@ def audit(ledger: Ledger, policy: Policy, first: int = 1, kept: Sequence[bytes] 
 
 
 class _Target(NamedTuple):
-    """A checkpoint to meet on the way; ``stored``: among those of the ledger."""
+    """A checkpoint to meet on the way; ``number`` 0: not of the ledger, but put aside by someone."""
 
     size: int
     what: str
     note: bytes
-    stored: bool
+    number: int = 0
 
 
 class _Walk:
@@ -78,9 +78,10 @@ class _Walk:
         self.published = newest.size if newest else 0  # up to here the tree is kept
         self.last = ledger.last()  # a ledger in use grows meanwhile
         self.origin = ""
+        self.number = 0 if result.first == 1 else None  # of the checkpoint before
         self.events = self.others = self.hashes = 0
         self.led: dict[int, tuple[str, str]] = {}  # number → kind and key that the index leads there
-        stored = (_Target(p.size, f"the checkpoint of {p.size}", p.note, True)
+        stored = (_Target(p.size, f"the checkpoint of {p.size}", p.note, p.number)
                   for p in takewhile(lambda p: p.size <= self.published, ledger.log.checkpoints(result.first - 1)))
         self.targets = heapq.merge(stored, sorted(self._kept(kept)), key=itemgetter(0))
         self.target = next(self.targets, None)
@@ -102,12 +103,21 @@ class _Walk:
         for seq, pair in self.led.items():
             if seq <= self.last:
                 result.found(f"the index leads from {' '.join(pair)} to entry {seq}, which is another")
+        self._quorum()
         events, others = self.ledger.indexed()
         hashes, newest = self.ledger.log.kept(), self.ledger.log.newest()
         if result.first == 1 and self.ledger.last() == self.last and (newest.size if newest else 0) == self.published:
             self._count("events", self.events, events)
             self._count("newest entries", self.others, others)
             self._count("hashes of the tree", self.hashes, hashes)
+
+    def _quorum(self) -> None:
+        """Witnesses must have seen the newest checkpoint; with it they have seen all that it continues."""
+        for newest in islice(self.ledger.log.checkpoints(self.published - 1), 1 if self.published else 0):
+            try:
+                self.policy.check(newest.note)
+            except ProofError as error:
+                self.result.found(f"the checkpoint of {newest.size}, the newest: {error}")
 
     def _count(self, what: str, expected: int, found: int) -> None:
         if found != expected:
@@ -137,24 +147,30 @@ class _Walk:
     def _meet(self) -> None:
         """Checkpoints of this size must have this root."""
         while self.target is not None and self.target.size <= self.growth.size:
-            said = self._read(self.target.note, self.target.what, self.target.stored)
+            said = self._read(self.target.note, self.target.what, self.target.number)
+            self._counted(self.target)
             if said is not None and said.size != self.target.size:
                 self.result.found(f"{self.target.what} speaks of {said.size} entries")
             elif said is not None and said.size == self.growth.size and said.root != self.growth.root():
                 self.result.found(f"{self.target.what} has a root that is not that of its entries")
-            self.result.size = max(self.result.size, self.target.size if self.target.stored else 0)
+            self.result.size = max(self.result.size, self.target.size if self.target.number else 0)
             self.target = next(self.targets, None)
+
+    def _counted(self, target: _Target) -> None:
+        if target.number and self.number is not None and target.number != self.number + 1:
+            self.result.found(f"{target.what} is number {target.number}, the one before it is number {self.number}")
+        self.number = target.number or self.number
 
     def _kept(self, kept: Sequence[bytes]) -> Iterator[_Target]:
         for content in kept:
-            said = self._read(content, "a checkpoint that was put aside", False)
+            said = self._read(content, "a checkpoint that was put aside")
             if said is not None:
-                yield _Target(said.size, f"the checkpoint of {said.size} that was put aside", content, False)
+                yield _Target(said.size, f"the checkpoint of {said.size} that was put aside", content)
 
-    def _read(self, content: bytes, what: str, stored: bool) -> Checkpoint | None:
+    def _read(self, content: bytes, what: str, number: int = 0) -> Checkpoint | None:
         """A signed checkpoint of this log; None when it is none, which is a finding."""
         try:
-            said, names = self.policy.check(content)
+            said, names = self.policy.read(content)
         except ProofError as error:
             self.result.found(f"{what}: {error}")
             return None
@@ -162,8 +178,8 @@ class _Walk:
         if said.origin != self.origin:
             self.result.found(f"{what} is of another log: {said.origin}")
             return None
-        self.result.checkpoints += stored
-        self.result.witnessed += bool(stored and names)
+        self.result.checkpoints += number > 0
+        self.result.witnessed += bool(number and names and self.policy.enough(names))
         return said
 
     def _index(self, part: list[Entry]) -> None:

@@ -50,6 +50,14 @@ class Policy:
 
     def check(self, content: bytes) -> tuple[Checkpoint, list[str]]:
         """A signed checkpoint, if a log's key and the quorum signed it, and the names of the witnesses. Raises `ProofError`."""
+        checkpoint, names = self.read(content)
+        if not self.enough(names):
+            raise ProofError("too few witnesses have seen this checkpoint", where=checkpoint.origin,
+                             found=", ".join(names) or "none", expected=f"the quorum {self.quorum}")
+        return checkpoint, names
+
+    def read(self, content: bytes) -> tuple[Checkpoint, list[str]]:
+        """The same without asking for the quorum."""
         signed = note.parse(content)
         checkpoint = Checkpoint.parse(signed.text)
         if all(verifier.name != checkpoint.origin for verifier in signed.by(self.logs)):  # a key speaks for its own log only
@@ -57,11 +65,11 @@ class Policy:
                              found=", ".join(name for name, _, _ in signed.lines),
                              expected=" or ".join(map(str, self.logs)) or "a key: give one")
         good = signed.by(self.witnesses.values())
-        names = [name for name, verifier in self.witnesses.items() if verifier in good]
-        if self.quorum is not None and not self._reached(self.quorum, names):
-            raise ProofError("too few witnesses have seen this checkpoint", where=checkpoint.origin,
-                             found=", ".join(names) or "none", expected=f"the quorum {self.quorum}")
-        return checkpoint, names
+        return checkpoint, [name for name, verifier in self.witnesses.items() if verifier in good]
+
+    def enough(self, names: list[str]) -> bool:
+        """Whether these witnesses are a quorum."""
+        return self.quorum is None or self._reached(self.quorum, names)
 
     def _reached(self, name: str, signed: list[str]) -> bool:
         if name in self.witnesses:

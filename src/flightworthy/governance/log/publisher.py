@@ -11,7 +11,6 @@ from flightworthy.governance.log.merkle import Growth
 from flightworthy.governance.log.note import Signer
 from flightworthy.governance.log.store import Published
 from flightworthy.governance.log.tiles import TiledNodes
-from flightworthy.ground.clock import Clock
 from flightworthy.ground.errors import LedgerError, ProofError
 
 _AT_ONCE = 1 << 16  # leaves
@@ -21,17 +20,19 @@ class Publisher:
     """Of one ledger; not for several threads. Only what is durable is signed, and only what continues the last checkpoint: two
     checkpoints of a log never contradict each other, whatever happens in between."""
 
-    def __init__(self, ledger: Ledger, signers: Sequence[Signer], clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, signers: Sequence[Signer]) -> None:
         """Raises `ProofError` when the ledger is not the one its last checkpoint speaks of: that is for people to look at."""
-        self._ledger, self._signers, self._clock = ledger, signers, clock
+        self._ledger, self._signers = ledger, signers
         self.nodes = TiledNodes(ledger.log.hashes)
         self.origin = signers[0].verifier.name
+        self._number = 0  # of the last checkpoint
         self._growth = self._continued()
 
     def _continued(self) -> Growth:
         newest = self._ledger.log.newest()
         if newest is None:
             return Growth()
+        self._number = newest.number
         said = Checkpoint.parse(note.parse(newest.note).text)
         if said.origin != self.origin:
             raise ProofError("this key belongs to another log", found=self.origin, expected=said.origin,
@@ -53,8 +54,9 @@ class Publisher:
                 leaves = self._ledger.log.hashes(0, size, min(last - size, _AT_ONCE))
                 complete += self._growth.extend([leaves[i : i + 32] for i in range(0, len(leaves), 32)])
             made = Checkpoint(self.origin, last, self._growth.root())
-            published = Published(last, note.signed(made.text(), self._signers), self._clock.now())
+            published = Published(last, self._number + 1, note.signed(made.text(), self._signers))
             self._ledger.log.publish(complete, published)
+            self._number += 1
         except LedgerError:
             self._growth = self._continued()
             raise

@@ -7,11 +7,11 @@ from typing import NamedTuple, Protocol
 
 
 class Published(NamedTuple):
-    """A checkpoint as it was signed: ``note`` is the whole signed note, ``at`` microseconds UTC."""
+    """A checkpoint as it was signed: ``number`` counts the log's checkpoints from 1, ``note`` is the whole signed note."""
 
     size: int
+    number: int
     note: bytes
-    at: int
 
 
 class LogStore(Protocol):
@@ -23,15 +23,16 @@ class LogStore(Protocol):
         ...
 
     def publish(self, complete: Sequence[tuple[int, int, bytes]], published: Published) -> None:
-        """Keep a checkpoint, and the hashes (level, index, hash) that became complete up to it: both or none, durable."""
+        """Keep a checkpoint, and the hashes (level, index, hash) that became complete up to it: both or none, durable. Raises
+        when there is one of this size, or of this number."""
         ...
 
     def countersign(self, size: int, note: bytes) -> None:
         """Put a note with more signatures in the place of that with this size."""
         ...
 
-    def newest(self, below: int | None = None) -> Published | None:
-        """The largest checkpoint, or the largest of at most a size; None before the first."""
+    def newest(self) -> Published | None:
+        """The largest checkpoint; None before the first."""
         ...
 
     def checkpoints(self, after: int = 0) -> Iterator[Published]:
