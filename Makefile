@@ -9,7 +9,7 @@ DATA   ?=
 JOBS   ?= 2
 ARGS   ?=
 
-.PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload fault-test \
+.PHONY: tamper-test help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload fault-test \
   service-crash-test service-fuzz crash-test fuzz lock clean
 
 help:            ## what can be done
