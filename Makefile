@@ -9,7 +9,7 @@ DATA   ?=
 JOBS   ?= 2
 ARGS   ?=
 
-.PHONY: tamper-test help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload fault-test \
+.PHONY: ledger-crash-test bench-ledger tamper-test help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload fault-test \
   service-crash-test service-fuzz crash-test fuzz lock clean
 
 help:            ## what can be done
@@ -63,7 +63,13 @@ bench-overload: env  ## what the service still decides when far more callers com
 fault-test: env      ## every adapter of the service slow, hanging, failing, flapping, killed, under load
 	$(BIN)/python -m benchmarks.service.faults $(ARGS)
 
-service-tamper-test: env     ## ten thousand changes of a ledger behind its back: an audit must find each one
+service-ledger-crash-test: env  ## kill -9 at every step of append, integrate and publish: make ledger-crash-test N=320
+	$(BIN)/python -m benchmarks.ledger.crash $(N)
+
+bench-ledger: env    ## durable appends with tree and signatures beside the bare disk; proofs, verification, growth
+	$(BIN)/python -m benchmarks.ledger.append $(ARGS)
+
+tamper-test: env     ## ten thousand changes of a ledger behind its back: an audit must find each one
 	$(BIN)/python -m benchmarks.ledger.tamper $(N) $(ARGS)
 
 crash-test: env  ## kill -9, SIGTERM and reloads of the service under load: make service-crash-test N=200

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from itertools import count as numbers
 
 import msgspec
 import zstandard
@@ -89,9 +90,15 @@ class Segment:
 
     def entries(self, first: int, kinds: set[str]) -> Iterator[Entry]:
         """Entries from a number on, of some kinds (all when empty)."""
-        for i, kind in enumerate(self._kinds):
-            if self.first + i >= first and (not kinds or kind in kinds):
-                yield self.entry(self.first + i)
+        if first > self.first or kinds:
+            return (self.entry(self.first + i) for i, kind in enumerate(self._kinds)
+                    if self.first + i >= first and (not kinds or kind in kinds))
+        plain, starts = self._plain, self._starts  # all of them, which is worth doing at once
+        contents = [plain[a:b] for a, b in pairwise(starts)]
+        leaves = list(map(leaf_hash_of, numbers(self.first), self._kinds, contents))
+        if b"".join(leaves) != self._leaves:
+            return map(self.entry, range(self.first, self.first + self.count))  # which raises at the one that is wrong
+        return map(Entry, numbers(self.first), self._kinds, self._keys, contents, leaves)
 
 
 def _altered(where: str, found: object, expected: str) -> LedgerError:

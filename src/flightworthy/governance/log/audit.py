@@ -89,9 +89,9 @@ class _Walk:
     def go(self, watch: Callable[[int], None]) -> None:
         """All of it."""
         result = self.result
-        entries = takewhile(lambda entry: entry.seq <= self.last, self.ledger.scan(result.first))
+        entries = self.ledger.scan(result.first)
         self._meet()
-        while part := list(islice(entries, _AT_ONCE)):
+        while part := list(islice(entries, min(_AT_ONCE, self.last - self.growth.size))):
             self._follow(part)
             self._index(part)
             watch(result.entries)
@@ -125,10 +125,11 @@ class _Walk:
 
     def _follow(self, part: list[Entry]) -> None:
         """The tree grows by these entries, and stops at each checkpoint."""
-        for seq, entry in enumerate(part, self.growth.size + 1):
-            if entry.seq != seq:
-                raise LedgerError("entries are missing or doubled", found=entry.seq, expected=f"{seq}")
-        leaves, done = [entry.leaf for entry in part], 0
+        first = self.growth.size + 1
+        seqs, leaves, done = [entry.seq for entry in part], [entry.leaf for entry in part], 0
+        if seqs != list(range(first, first + len(part))):
+            raise LedgerError("entries are missing or doubled", found=f"{seqs[0]} to {seqs[-1]}",
+                              expected=f"{first} to {first + len(part) - 1}, each once")
         while done < len(leaves):
             step = len(leaves) - done if self.target is None else min(len(leaves) - done, self.target.size - self.growth.size)
             for level, place, found in self.growth.extend(leaves[done : done + step]):
@@ -184,12 +185,15 @@ class _Walk:
 
     def _index(self, part: list[Entry]) -> None:
         """The index must lead to exactly these entries."""
-        events = {entry.key: entry.seq for entry in part if entry.kind in _EVENTS}
+        kinds = {entry.kind for entry in part}
+        these = part if kinds <= _EVENTS else [entry for entry in part if entry.kind in _EVENTS]
+        events = {entry.key: entry.seq for entry in these}
         found = self.ledger.find(list(events))
-        self.events += sum(entry.kind in _EVENTS for entry in part)
-        for key in [key for key in events if found.get(key) != events[key]]:
-            self.result.found(f"the index leads from event {key} to {found.get(key)}, not to entry {events[key]}")
-        for kind in {entry.kind for entry in part} - _EVENTS:
+        self.events += len(these)
+        if found != events:
+            for key in [key for key in events if found.get(key) != events[key]]:
+                self.result.found(f"the index leads from event {key} to {found.get(key)}, not to entry {events[key]}")
+        for kind in kinds - _EVENTS:
             self._newest(kind, [entry for entry in part if entry.kind == kind])
 
     def _newest(self, kind: str, part: list[Entry]) -> None:

@@ -1,0 +1,166 @@
+"""SIGKILL at every step of append, integrate and publish: before and after each statement that the ledger gives to its database.
+
+A writer appends, publishes and has its checkpoints countersigned; it tells over a pipe what was acknowledged, and kills itself at
+the step it was told. Then the ledger is opened again and looked at; the next writer goes on with it. Writes
+``out/bench/ledger_crash.json``.
+
+Usage: python -m benchmarks.ledger.crash [N kills] [--seed S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import step, write
+from benchmarks.ledger.tamper import LOG, WITNESS
+from flightworthy.adapters.sqlite.ledger import SqliteLedger
+from flightworthy.adapters.sqlite.seen import SqliteSeen
+from flightworthy.governance.ledger import DECISION, OUTCOME, Block, Entries
+from flightworthy.governance.ledger_checks import entries
+from flightworthy.governance.log import merkle, note
+from flightworthy.governance.log.audit import audit
+from flightworthy.governance.log.checkpoint import Checkpoint
+from flightworthy.governance.log.note import Note
+from flightworthy.governance.log.policy import Policy
+from flightworthy.governance.log.publisher import Publisher
+from flightworthy.governance.log.tiles import TiledNodes
+from flightworthy.governance.log.witness import Witness, asked
+from flightworthy.ground.clock import ManualClock
+
+POLICY = Policy([LOG.verifier], {"w": WITNESS.verifier})
+STEPS = 160  # at most so many statements in one life of a writer
+
+
+class Deadly:
+    """A connection that ends the process before or after its ``last`` statement from now on."""
+
+    def __init__(self, inner: Any, last: int, after: bool) -> None:
+        self._inner, self._left, self._after = inner, last, after
+
+    def execute(self, *given: Any) -> Any:
+        """One statement."""
+        return self._do(self._inner.execute, given)
+
+    def executemany(self, *given: Any) -> Any:
+        """One statement for many rows."""
+        return self._do(self._inner.executemany, given)
+
+    def _do(self, call: Any, given: tuple[Any, ...]) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            self._die(given[0])
+        result = call(*given)
+        if self._left == 0:
+            self._die(given[0])
+        return result
+
+    def _die(self, statement: str) -> None:
+        os.write(3, f"at {' '.join(statement.split()[:3])} {'after' if self._after else 'before'}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def live(path: Path, last: int, after: bool, rng: random.Random) -> None:
+    """Append and publish until the end; every acknowledgement goes to file descriptor 3."""
+    ledger = SqliteLedger(path)
+    publisher = Publisher(ledger, [LOG])
+    seen = SqliteSeen(path.with_name("seen.db"))
+    witness = Witness(WITNESS, {LOG.verifier.name: [LOG.verifier]}, seen, ManualClock(1_000_000))
+    deadly = Deadly(ledger._writer, last, after)
+    ledger._writer = ledger.log._writer = deadly
+    nodes = TiledNodes(ledger.log.hashes)
+    while True:
+        first = ledger.last() + 1
+        made = entries(first, rng.choice((1, 3, 70, 300)), rng.choice((DECISION, OUTCOME)))
+        ledger.commit(Block(Entries.of(made)))
+        os.write(3, f"entry {made[-1].seq}\n".encode())
+        published = publisher.publish() if rng.random() < 0.7 else None
+        if published is None:
+            continue
+        signed = note.parse(published.note)
+        os.write(3, f"checkpoint {published.size} {Checkpoint.parse(signed.text).root.hex()}\n".encode())
+        with seen.held(LOG.verifier.name) as latest:
+            old = latest.size
+        reply = witness.add(asked(old, merkle.consistency(nodes, old, published.size), published.note))
+        if reply.status != 200:
+            os.write(3, f"refused {reply.status} {old} {published.size}\n".encode())
+            os._exit(1)
+        lines = signed.lines + note.lines_of(reply.content.decode())
+        ledger.log.countersign(published.size, bytes(Note(signed.text, lines)))
+
+
+def killed(path: Path, last: int, after: bool, seed: int) -> list[str]:
+    """What a writer said until its end."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            os.dup2(writing, 3)
+            live(path, last, after, random.Random(seed))
+        finally:
+            os._exit(2)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        lines = said.read().splitlines()
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        raise RuntimeError(f"the writer ended by itself: {lines[-3:]}")
+    return lines
+
+
+def main() -> None:
+    """Kill, look, go on."""
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("kills", nargs="?", type=int, default=2 * STEPS)
+    args.add_argument("--seed", type=int, default=5)
+    given = args.parse_args()
+    found: dict[str, Any] = {"kills": 0, "acknowledged": 0, "lost": 0, "duplicated": 0, "inconsistent_checkpoints": 0,
+                             "checkpoints": 0, "findings": 0}
+    places: Counter[str] = Counter()
+    roots: dict[int, str] = {}
+    with tempfile.TemporaryDirectory() as folder, step(f"{given.kills} kills"):
+        path = Path(folder) / "ledger.db"
+        for i in range(given.kills):
+            lines = killed(path, i // 2 % STEPS + 1, bool(i % 2), given.seed * 1_000_000 + i)
+            places.update(line.removeprefix("at ") for line in lines if line.startswith("at "))
+            _look(path, lines, roots, found)
+            found["kills"] += 1
+    write("ledger_crash", {**found, "places": dict(sorted(places.items()))})
+    if found["lost"] or found["duplicated"] or found["inconsistent_checkpoints"] or found["findings"]:
+        sys.exit(1)
+
+
+def _look(path: Path, lines: list[str], roots: dict[int, str], found: dict[str, Any]) -> None:
+    """The ledger after a kill: everything acknowledged, nothing twice, one tree."""
+    last = max([int(line.split()[1]) for line in lines if line.startswith("entry ")], default=0)
+    ledger = SqliteLedger(path, read_only=True)
+    seqs = [entry.seq for entry in ledger.scan()]
+    found["lost"] += max(0, last - len(seqs))
+    found["duplicated"] += len(seqs) - len(set(seqs))
+    found["acknowledged"] = max(found["acknowledged"], last)
+    told = {int(line.split()[1]): line.split()[2] for line in lines if line.startswith("checkpoint ")}
+    kept = {p.size: Checkpoint.parse(note.parse(p.note).text).root.hex() for p in ledger.log.checkpoints()}
+    for size, root in [*told.items(), *kept.items()]:
+        found["inconsistent_checkpoints"] += roots.setdefault(size, root) != root
+    found["inconsistent_checkpoints"] += sum(size not in kept for size in told)
+    found["checkpoints"] = len(kept)
+    result = audit(ledger, POLICY)
+    found["findings"] += len(result.findings)
+    for finding in result.findings[:3]:
+        print(finding, file=sys.stderr)
+    ledger.close()
+
+
+if __name__ == "__main__":
+    main()
