@@ -63,20 +63,17 @@ bench-overload: env  ## what the service still decides when far more callers com
 fault-test: env      ## every adapter of the service slow, hanging, failing, flapping, killed, under load
 	$(BIN)/python -m benchmarks.service.faults $(ARGS)
 
-service-ledger-crash-test: env  ## kill -9 at every step of append, integrate and publish: make ledger-crash-test N=320
-	$(BIN)/python -m benchmarks.ledger.crash $(N)
-
-bench-ledger: env    ## durable appends with tree and signatures beside the bare disk; proofs, verification, growth
-	$(BIN)/python -m benchmarks.ledger.append $(ARGS)
-
-tamper-test: env     ## ten thousand changes of a ledger behind its back: an audit must find each one
-	$(BIN)/python -m benchmarks.ledger.tamper $(N) $(ARGS)
-
-crash-test: env  ## kill -9, SIGTERM and reloads of the service under load: make service-crash-test N=200
+service-crash-test: env  ## kill -9, SIGTERM and reloads of the service under load: make service-crash-test N=200
 	$(BIN)/python -m benchmarks.service.crash $(N) $(ARGS)
 
 service-fuzz: env    ## mutated requests against the running service: make service-fuzz N=1000000
 	$(BIN)/python -m benchmarks.service.mutated $(N) $(ARGS)
+
+bench-ledger: env    ## durable appends with tree and signatures beside the bare disk; proofs, verification, growth
+	$(BIN)/python -m benchmarks.ledger.append $(ARGS)
+
+ledger-crash-test: env  ## kill -9 at every step of append, integrate and publish: make ledger-crash-test N=320
+	$(BIN)/python -m benchmarks.ledger.crash $(N)
 
 tamper-test: env     ## ten thousand changes of a ledger behind its back: an audit must find each one
 	$(BIN)/python -m benchmarks.ledger.tamper $(N) $(ARGS)
