@@ -5,12 +5,13 @@ BIN    := $(VENV)/bin
 LOCK   := requirements/all.lock
 STAMP  := $(VENV)/.installed-$(shell cksum $(LOCK) pyproject.toml | cksum | cut -d' ' -f1)
 N      ?= 200
+GIVEN  := $(if $(findstring command line,$(origin N)),$(N))
 DATA   ?=
 JOBS   ?= 2
 ARGS   ?=
 
-.PHONY: ledger-crash-test bench-ledger tamper-test help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload fault-test \
-  service-crash-test service-fuzz crash-test fuzz lock clean
+.PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
+  fault-test service-crash-test service-fuzz bench-ledger ledger-crash-test tamper-test crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -73,10 +74,10 @@ bench-ledger: env    ## durable appends with tree and signatures beside the bare
 	$(BIN)/python -m benchmarks.ledger.append $(ARGS)
 
 ledger-crash-test: env  ## kill -9 at every step of append, integrate and publish: make ledger-crash-test N=320
-	$(BIN)/python -m benchmarks.ledger.crash $(N)
+	$(BIN)/python -m benchmarks.ledger.crash $(GIVEN)
 
 tamper-test: env     ## ten thousand changes of a ledger behind its back: an audit must find each one
-	$(BIN)/python -m benchmarks.ledger.tamper $(N) $(ARGS)
+	$(BIN)/python -m benchmarks.ledger.tamper $(GIVEN) $(ARGS)
 
 crash-test: env      ## kill -9 at random instants: make crash-test N=200
 	$(BIN)/python -m benchmarks.crash $(N)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from flightworthy.governance.ledger import Ledger
+from flightworthy.governance.ledger import Entry, Ledger
 from flightworthy.governance.log import note
 from flightworthy.governance.log.checkpoint import Checkpoint
 from flightworthy.governance.log.leaf import leaf
@@ -31,7 +31,7 @@ def write(ledger: Ledger, folder: Path) -> int:
                          expected=f"at most {newest.size}", next_step="the ledger lost entries: run flightworthy audit verify")
     for tile in for_size(newest.size):
         if not Tile(tile.level, tile.place, tile.width).within(before.size):
-            _put(folder / tile.path, ledger.log.hashes(tile.level, tile.place * WIDTH, tile.width))
+            _put(folder / tile.path, content_of(ledger, tile))
     for tile, content in _bundles(ledger, before.size // WIDTH, newest.size):
         _put(folder / tile.path, content)
     _put(folder / CHECKPOINT, newest.note)
@@ -53,8 +53,19 @@ def _bundles(ledger: Ledger, first: int, size: int) -> Iterator[tuple[Tile, byte
     entries = islice(ledger.scan(first * WIDTH + 1), size - first * WIDTH)
     place = first
     while part := list(islice(entries, WIDTH)):
-        yield Tile(ENTRIES, place, len(part)), bundle([leaf(e.seq, e.kind, sha256(e.content).digest()) for e in part])
+        yield Tile(ENTRIES, place, len(part)), _bundled(part)
         place += 1
+
+
+def _bundled(part: Iterable[Entry]) -> bytes:
+    return bundle([leaf(e.seq, e.kind, sha256(e.content).digest()) for e in part])
+
+
+def content_of(ledger: Ledger, tile: Tile) -> bytes:
+    """What a tile holds that the tree has. Raises `LedgerError`."""
+    if tile.level == ENTRIES:
+        return _bundled(islice(ledger.scan(tile.place * WIDTH + 1), tile.width))
+    return ledger.log.hashes(tile.level, tile.place * WIDTH, tile.width)
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -29,6 +29,7 @@ from flightworthy.operation.service.logs import trace
 from flightworthy.operation.service.messages import PROBLEM, TEXT, Reply, Request
 from flightworthy.operation.service.metrics import Metrics
 from flightworthy.operation.service.openapi import document
+from flightworthy.operation.service.published import PREFIX, Published
 from flightworthy.operation.service.tracing import Tracing
 
 _log = logging.getLogger("flightworthy.service")
@@ -68,8 +69,10 @@ Handler = Callable[[Request, Caller], Awaitable[Reply]]
 class App:
     """One pilot behind HTTP. ``callers`` None: whoever reaches it may call everything (loopback only)."""
 
-    def __init__(self, desk: Desk, metrics: Metrics, callers: Callers | None, clock: Clock, reloaded: Callable[[], None]) -> None:
+    def __init__(self, desk: Desk, metrics: Metrics, callers: Callers | None, clock: Clock, published: Published,
+                 reloaded: Callable[[], None]) -> None:
         self.desk, self.metrics, self.callers, self.clock, self._reloaded = desk, metrics, callers, clock, reloaded
+        self._published = published
         self.tracing = Tracing.configured()
         # Two: the kill switch does not wait for a reload, which may take long.
         self._turning, self._renewing, self._refusals = asyncio.Lock(), asyncio.Lock(), Refusals()
@@ -120,7 +123,7 @@ class App:
             self._mistake(request)
 
     def _answer(self, request: Request, reply: Reply) -> None:
-        route = request.path if request.path in self.paths else "other"
+        route = request.path if request.path in self.paths else PREFIX if request.path.startswith(f"{PREFIX}/") else "other"
         took = time.monotonic_ns() - request.started
         self.metrics.request_done(route, reply.status, took / 1e9)
         self.tracing.done(request, route, reply.status, took)
@@ -145,6 +148,8 @@ class App:
         found = self.routes.get(("GET" if request.method == "HEAD" else request.method, request.path))
         if found is not None:
             return found
+        if request.path.startswith(f"{PREFIX}/") and request.method in ("GET", "HEAD"):
+            return roles.OBSERVE, self.log
         if request.path in self.paths:
             allowed = sorted({m for m, path in self.routes if path == request.path} | {"POST"} - {
                 "" if request.path in self.records else "POST"})
@@ -248,6 +253,10 @@ class App:
 
     async def _ask(self, kind: int, content: bytes, seconds: float = _CONTROL) -> list[tuple[int, bytes]]:
         return await asyncio.gather(*(link.call(kind, content, seconds) for link in self.desk.links))
+
+    async def log(self, request: Request, _: Caller) -> Reply:
+        """The transparency log of a shard."""
+        return await self._published.answer(request.path)
 
     async def shards(self, _: Request, __: Caller) -> Reply:
         """How each shard is."""

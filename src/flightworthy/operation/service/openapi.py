@@ -32,6 +32,9 @@ def document(pilot: Pilot) -> dict[str, Any]:
             "/v1/reload": {
                 "post": _asked(_plain("reload", "Read manifest and models again", 400, 401, 403, 409, 413), why="string")},
             "/v1/shards": {"get": _plain("shards", "How each shard is", 401, 403)},
+            "/v1/log/{shard}/checkpoint": {"get": _plain(
+                "checkpoint", "The newest signed checkpoint of a shard's log; its tiles lie beside it (C2SP tlog-tiles)",
+                401, 403, 404, 503, kind="text/plain", within={"shard": "integer"})},
             "/metrics": {"get": _plain("metrics", "Prometheus metrics", 401, 403, kind="text/plain")},
             "/health/live": {"get": _plain("live", "Whether the process is worth keeping", secured=False)},
             "/health/ready": {"get": _plain("ready", "Whether it would decide correctly now", 503, secured=False)},
@@ -57,9 +60,12 @@ def _asked(route: dict[str, Any], **members: str) -> dict[str, Any]:
 
 
 def _plain(name: str, summary: str, *problems: int, secured: bool = True, kind: str = "application/json",
-           schema: dict[str, Any] | None = None) -> dict[str, Any]:
+           schema: dict[str, Any] | None = None, within: dict[str, str] | None = None) -> dict[str, Any]:
     told = {"description": "RFC 9457 problem details", "content": {"application/problem+json": {
         "schema": {"$ref": _REFERENCE.format(name="Problem")}}}}
+    places = [{"name": word, "in": "path", "required": True, "schema": {"type": kind, "minimum": 0}}
+              for word, kind in (within or {}).items()]
     return {"operationId": name, "summary": summary, "security": [{"key": []}] if secured else [],
+            **({"parameters": places} if places else {}),
             "responses": {"200": {"description": "done", "content": {kind: {"schema": schema or {}}}},
                           **{str(status): told for status in problems}}}

@@ -28,6 +28,7 @@ from flightworthy.operation.service.links import Link
 from flightworthy.operation.service.logs import to_stderr
 from flightworthy.operation.service.messages import Limits
 from flightworthy.operation.service.metrics import Metrics
+from flightworthy.operation.service.published import Published
 from flightworthy.operation.service.rest import seldom_collect
 from flightworthy.operation.service.spill import Spill
 from flightworthy.operation.service.starts import Home
@@ -82,10 +83,11 @@ class Service:
         self.base.mkdir(parents=True, exist_ok=True)
         links = [Link(home, self.pilot.manifest.service.queue, self.metrics.batch_done) for home in self._homes()]
         spill = Spill(self.base / "spill.ndjson")
+        published = Published(self.pilot, [home.base for home in self._homes()])
         try:
             await asyncio.gather(*(link.start() for link in links))
             desk = self.metrics.desk = Desk(self.pilot, links, spill, self.clock)
-            app = App(desk, self.metrics, self.callers, self.clock, self._reloaded)
+            app = App(desk, self.metrics, self.callers, self.clock, published, self._reloaded)
             self._app = app
             listener = Listener(app.handle, self.listen.limits)
             self.metrics.broken = lambda: listener.broken
@@ -96,6 +98,7 @@ class Service:
                 job.cancel()
             await asyncio.gather(*(link.leave() for link in links))
             spill.close()
+            published.close()
 
     async def _until_signal(self, listener: Listener, desk: Desk) -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
