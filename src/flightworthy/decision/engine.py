@@ -229,10 +229,12 @@ class Engine:
 
     def close(self) -> None:
         """Save the state, publish what is not yet, and release the ledger."""
-        self.save()
-        if self.publisher is not None:
-            self.publisher.publish()
-        self.ledger.close()
+        try:
+            self.save()
+            if self.publisher is not None:
+                self.publisher.publish()
+        finally:
+            self.ledger.close()
 
     @staticmethod
     def _first(work: Work) -> int:

@@ -12,7 +12,9 @@ from flightworthy.adapters.sqlite.ledger import SqliteLedger
 from flightworthy.adapters.sqlite.segment import seal
 from flightworthy.governance.ledger import ACT, OUTCOME, Block, Entries, Entry
 from flightworthy.governance.ledger_checks import entries
+from flightworthy.governance.log import note
 from flightworthy.governance.log.audit import Audit, audit
+from flightworthy.governance.log.checkpoint import Checkpoint
 from flightworthy.governance.log.leaf import leaf_hash_of
 from flightworthy.governance.log.note import Signer
 from flightworthy.governance.log.policy import Policy
@@ -65,7 +67,11 @@ def test_nothing_is_found_in_what_was_written(ledger: SqliteLedger) -> None:
     for first in (2, 256, 257, 1000, 1300):
         assert audit(ledger, POLICY, first).findings == []
     kept = [p.note for p in ledger.log.checkpoints()]
-    assert audit(ledger, POLICY, kept=kept).fine
+    assert audit(ledger, POLICY, kept=kept).fine and audit(ledger, POLICY, 1000, kept).fine
+    forged = note.signed(Checkpoint(SIGNER.verifier.name, 500, bytes(32)).text(), [SIGNER])
+    for first in (1, 501, 1000):
+        found = audit(ledger, POLICY, first, [forged]).findings
+        assert len(found) == 1 and "of 500 that was put aside has a root that is not" in found[0]
 
 
 @pytest.mark.parametrize("statement", [
@@ -111,6 +117,12 @@ def test_a_tail_cut_off_with_its_checkpoints_is_found_by_who_kept_one(ledger: Sq
     told = audit(again, POLICY, kept=[kept.note]).findings
     assert any("put aside speaks of 1300 entries, the ledger ends at 1000" in text for text in told)
     again.close()
+
+
+def test_a_ledger_without_any_checkpoint_proves_nothing(ledger: SqliteLedger) -> None:
+    change(ledger, "DELETE FROM subtree")
+    found = change(ledger, "DELETE FROM checkpoint").findings
+    assert found == ["nothing of 1500 entries is published: there is no checkpoint"]
 
 
 def test_a_publisher_does_not_sign_what_does_not_continue(ledger: SqliteLedger) -> None:

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from flightworthy.governance.ledger import DECISION, HISTORY, Entry, Ledger
+from flightworthy.governance.log import merkle
 from flightworthy.governance.log.checkpoint import Checkpoint
 from flightworthy.governance.log.merkle import TILE, Growth
 from flightworthy.governance.log.policy import Policy
@@ -73,7 +74,8 @@ class _Walk:
 
     def __init__(self, ledger: Ledger, policy: Policy, result: Audit, kept: Sequence[bytes]) -> None:
         self.ledger, self.policy, self.result = ledger, policy, result
-        self.growth = Growth(result.first - 1, TiledNodes(ledger.log.hashes))
+        self.nodes = TiledNodes(ledger.log.hashes)
+        self.growth = Growth(result.first - 1, self.nodes)
         newest = ledger.log.newest()
         self.published = newest.size if newest else 0  # up to here the tree is kept
         self.last = ledger.last()  # a ledger in use grows meanwhile
@@ -103,6 +105,8 @@ class _Walk:
         for seq, pair in self.led.items():
             if seq <= self.last:
                 result.found(f"the index leads from {' '.join(pair)} to entry {seq}, which is another")
+        if self.last and not self.published:
+            result.found(f"nothing of {self.last} entries is published: there is no checkpoint")
         self._quorum()
         events, others = self.ledger.indexed()
         hashes, newest = self.ledger.log.kept(), self.ledger.log.newest()
@@ -152,10 +156,14 @@ class _Walk:
             self._counted(self.target)
             if said is not None and said.size != self.target.size:
                 self.result.found(f"{self.target.what} speaks of {said.size} entries")
-            elif said is not None and said.size == self.growth.size and said.root != self.growth.root():
+            elif said is not None and said.root != self._root(said.size):
                 self.result.found(f"{self.target.what} has a root that is not that of its entries")
             self.result.size = max(self.result.size, self.target.size if self.target.number else 0)
             self.target = next(self.targets, None)
+
+    def _root(self, size: int) -> bytes:
+        """The root of the first entries; where they lie before what is looked at, by the hashes the tree keeps."""
+        return self.growth.root() if size == self.growth.size else merkle.root(self.nodes, size)
 
     def _counted(self, target: _Target) -> None:
         if target.number and self.number is not None and target.number != self.number + 1:
