@@ -8,14 +8,13 @@ keep their 64 bits, integers and texts take their shortest form, and any languag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Entries, Entry
-from flightworthy.governance.log.leaf import leaf_hash_of
+from flightworthy.governance.log.leaf import leaf_hashes
 from flightworthy.governance.reasons import Reason
 from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.contract import Contract
@@ -102,4 +101,4 @@ def entries_of(records: Sequence[Any]) -> Entries:
     if not records:
         return Entries()
     contents, kinds, first = list(map(_encode, records)), list(map(_kind, records)), records[0].seq
-    return Entries(first, kinds, list(map(_id, records)), contents, list(map(leaf_hash_of, count(first), kinds, contents)))
+    return Entries(first, kinds, list(map(_id, records)), contents, leaf_hashes(first, kinds, contents))

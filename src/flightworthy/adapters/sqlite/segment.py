@@ -16,7 +16,7 @@ import msgspec
 import zstandard
 
 from flightworthy.governance.ledger import Entries, Entry
-from flightworthy.governance.log.leaf import leaf_hash_of
+from flightworthy.governance.log.leaf import leaf_hash_of, leaf_hashes
 from flightworthy.ground.errors import LedgerError
 
 Row = tuple[int, int, str, bytes, bytes, bytes]  # first, count, kinds, body, leaves, seal
@@ -95,7 +95,7 @@ class Segment:
                     if self.first + i >= first and (not kinds or kind in kinds))
         plain, starts = self._plain, self._starts  # all of them, which is worth doing at once
         contents = [plain[a:b] for a, b in pairwise(starts)]
-        leaves = list(map(leaf_hash_of, numbers(self.first), self._kinds, contents))
+        leaves = leaf_hashes(self.first, self._kinds, contents)
         if b"".join(leaves) != self._leaves:
             return map(self.entry, range(self.first, self.first + self.count))  # which raises at the one that is wrong
         return map(Entry, numbers(self.first), self._kinds, self._keys, contents, leaves)
