@@ -152,8 +152,8 @@ def _rewrite(db: sqlite3.Connection, made: list[Entry]) -> None:
 
     row = rows_of([Entries.of(made)], zstandard.ZstdCompressor(level=1))[0]
     before = db.execute("SELECT body FROM segment WHERE first = ?", (row[0],)).fetchone()
-    db.execute("UPDATE segment SET count = ?, kinds = ?, body = ?, leaves = ?, seal = ? WHERE first = ?", (*row[1:], row[0]))
-    if before[0] == row[3]:
+    db.execute("UPDATE segment SET count = ?, kinds = ?, leaves = ?, seal = ?, body = ? WHERE first = ?", (*row[1:], row[0]))
+    if before[0] == row[5]:
         raise Unchanged
 
 

@@ -100,7 +100,7 @@ def test_a_record_changed_with_all_that_an_operator_can_forge_is_found(ledger: S
     body, leaves = sqlite3.connect(other.path).execute("SELECT body, leaves FROM segment WHERE first = 101").fetchone()
     other.close()
     found = change(ledger, "UPDATE segment SET body = ?, leaves = ?, seal = ? WHERE first = 101", body, leaves,
-                   seal(row[0], row[1], row[2], body, leaves))
+                   seal(row[0], row[1], row[2], leaves, body))
     assert any("root that is not that of its entries" in text or "another hash" in text for text in found.findings)
 
 

@@ -25,7 +25,7 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=32000",
 _WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
 _AT_ONCE = 4096  # rows per statement; SQLite allows 32766 variables
 _SCANNED = 32  # segments read at once by a scan
-_AT = "SELECT first, count, kinds, body, leaves, seal FROM segment "
+_AT = "SELECT first, count, kinds, leaves, seal, body FROM segment "
 _EVENTS = {DECISION, HISTORY}
 _SEGMENT = 64  # entries compressed together: single reads unpack all of them
 _RECENT = 512  # segments kept unpacked for single reads, about 40 kB each

@@ -3,9 +3,9 @@ CREATE TABLE segment (
   first   INTEGER PRIMARY KEY,  -- sequence number of its first entry
   count   INTEGER NOT NULL,
   kinds   TEXT NOT NULL,        -- JSON: distinct kinds in it
-  body    BLOB NOT NULL,        -- zstd of: index and contents, see segment.py
   leaves  BLOB NOT NULL,        -- leaf hashes of the transparency log, 32 bytes each
-  seal    BLOB NOT NULL         -- over all of the row, see segment.py
+  seal    BLOB NOT NULL,        -- over all of the row, see segment.py
+  body    BLOB NOT NULL         -- zstd of: index and contents, see segment.py; last, so that the rest is read without it
 ) STRICT;
 CREATE TABLE subtree (          -- the tree at levels 8, 16, ...; its level 0 are the leaves above
   level INTEGER NOT NULL,       -- 1, 2, ...

@@ -19,7 +19,7 @@ from flightworthy.governance.ledger import Entries, Entry
 from flightworthy.governance.log.leaf import leaf_hash_of, leaf_hashes
 from flightworthy.ground.errors import LedgerError
 
-Row = tuple[int, int, str, bytes, bytes, bytes]  # first, count, kinds, body, leaves, seal
+Row = tuple[int, int, str, bytes, bytes, bytes]  # first, count, kinds, leaves, seal, body
 _INDEX = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[int]])
 
 
@@ -27,16 +27,16 @@ def rows_of(parts: Sequence[Entries], compressor: zstandard.ZstdCompressor) -> l
     """Rows of segments, one for each part."""
     rows = []
     for part, body in zip(parts, pack(parts, compressor), strict=True):
-        row = (part.first, len(part), json.dumps(sorted(set(part.kinds))), body, b"".join(part.leaves))
-        rows.append((*row, seal(*row)))
+        head = (part.first, len(part), json.dumps(sorted(set(part.kinds))), b"".join(part.leaves))
+        rows.append((*head, seal(*head, body), body))
     return rows
 
 
-def seal(first: int, count: int, kinds: str, body: bytes, leaves: bytes) -> bytes:
+def seal(first: int, count: int, kinds: str, leaves: bytes, body: bytes) -> bytes:
     """A digest over a row as it lies there. It finds what the leaves cannot: changes after which the same entries come out."""
     found = sha256(b"%d %d %s " % (first, count, kinds.encode()))
-    found.update(body)
     found.update(leaves)
+    found.update(body)
     return found.digest()[:16]
 
 
@@ -56,13 +56,14 @@ def _plain(entries: Entries) -> bytes:
 def unpack(rows: Sequence[Row]) -> list[Segment]:
     """Segments from their rows, in one call. Raises `LedgerError` when one cannot be read or was changed."""
     for row in rows:
-        if seal(*row[:-1]) != row[-1]:
-            raise _altered(f"the segment from entry {row[0]} on", seal(*row[:-1]).hex(), row[-1].hex())
+        found = seal(*row[:4], row[5])
+        if found != row[4]:
+            raise _altered(f"the segment from entry {row[0]} on", found.hex(), row[4].hex())
     try:
-        made = zstandard.ZstdDecompressor().multi_decompress_to_buffer([row[3] for row in rows]) if rows else ()
+        made = zstandard.ZstdDecompressor().multi_decompress_to_buffer([row[5] for row in rows]) if rows else ()
     except (zstandard.ZstdError, ValueError) as error:
         raise _altered(f"a segment from entry {rows[0][0]} on", str(error), "a readable segment") from error
-    return [Segment(row[0], row[1], made[i].tobytes(), row[4]) for i, row in enumerate(rows)]
+    return [Segment(row[0], row[1], made[i].tobytes(), row[3]) for i, row in enumerate(rows)]
 
 
 class Segment:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from itertools import starmap
 from typing import Protocol
 
 EMPTY = sha256(b"").digest()
@@ -41,7 +40,7 @@ def folded(hashes: Sequence[bytes]) -> bytes:
     """The root over a power of two of hashes."""
     while len(hashes) > 1:
         pairs = iter(hashes)
-        hashes = list(starmap(node_hash, zip(pairs, pairs, strict=True)))
+        hashes = [sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]  # `node_hash`
     return hashes[0]
 
 
