@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+import flightworthy
 from benchmarks.common import step
 from benchmarks.service.envs import CACHE
 from benchmarks.service.events import INPUTS, Payments, payments
@@ -43,8 +44,9 @@ class Ground:
 
 
 def prepared() -> Ground:
-    """Train, or find what an earlier run trained from the same manifest and data."""
-    sources = [PILOT / "pilot.yaml", Path(__file__), Path(__file__).parent / "events.py"]
+    """Train, or find what an earlier run trained from the same manifest, data and code of ours."""
+    sources = [PILOT / "pilot.yaml", Path(__file__), Path(__file__).parent / "events.py",
+               *sorted(path for path in Path(flightworthy.__file__).parent.rglob("*") if path.suffix in (".py", ".sql"))]
     manifest = load(PILOT).digest
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources) + manifest.encode()).hexdigest()[:12]
     folder = (CACHE / f"service-{digest}").absolute()

@@ -110,12 +110,13 @@ def key(path: Path, var: Path | None, rotate: bool) -> None:
     """The lines of a policy that trust this pilot's logs."""
     pilot = load(path)
     for place in places(pilot, var):
-        secrets = Rooms.of(pilot, place).open_secrets()
+        where = Rooms.of(pilot, place)
+        secrets = where.open_secrets()
         if rotate:
             rotated(secrets)
         elif secrets.get(LOG_KEY) is None:
             raise DataError("this pilot has no log yet", where=str(place), next_step="decide something first")
-        for signer in signers(secrets, pilot.name):
+        for signer in signers(secrets, pilot.name, where.part):
             say(f"log {signer.verifier}")
     if rotate:
         say("the new key signs from the next start on, the old one along with it; take its line out of the secret when all trust "
@@ -123,8 +124,9 @@ def key(path: Path, var: Path | None, rotate: bool) -> None:
 
 
 def _keys(pilot: Pilot, var: Path | None) -> list[Verifier]:
-    stores = [Rooms.of(pilot, place).open_secrets() for place in places(pilot, var)]
-    return [signer.verifier for store in stores if store.get(LOG_KEY) for signer in signers(store, pilot.name)]
+    found = [(store, where.part) for where in (Rooms.of(pilot, place) for place in places(pilot, var))
+             if (store := where.open_secrets()).get(LOG_KEY)]
+    return [signer.verifier for store, part in found for signer in signers(store, pilot.name, part)]
 
 
 def _policy(file: Path | None, keys: list[str]) -> Policy:

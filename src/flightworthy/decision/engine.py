@@ -55,6 +55,11 @@ class Rooms:
                                                                    read_only=read_only)
         return opened
 
+    @property
+    def part(self) -> str:
+        """The shard these rooms belong to, by the name of their folder; empty where there are no shards."""
+        return self.base.name if self.base.name.startswith("shard-") else ""
+
     def open_secrets(self) -> Secrets:
         """The secrets behind their URL. Raises `AdapterError`."""
         opened: Secrets = registry.find("secrets", self.secrets_url)(self.secrets_url, base=self.base)
@@ -86,7 +91,7 @@ class Engine:
         rooms = Rooms.of(pilot, base)
         folder = models or rooms.models
         return cls(pilot, rooms.open_ledger(), load_models(pilot, folder), rooms.state if snapshots else None, clock, folder,
-                   signers(rooms.open_secrets(), pilot.name))
+                   signers(rooms.open_secrets(), pilot.name, rooms.part))
 
     def adopt(self, line: Line, state: FeatureState | None) -> None:
         """Go on with another line, and with its feature state where its features are others. No batch may be under way."""

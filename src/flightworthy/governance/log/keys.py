@@ -11,13 +11,15 @@ from flightworthy.governance.secrets import Secrets
 LOG_KEY = "log-key"
 
 
-def signers(secrets: Secrets, pilot: str, draw: Callable[[int], bytes] = random.token_bytes) -> list[Signer]:
-    """The signers of a log; where there is none yet, one is made. Raises `AdapterError`, `ProofError`."""
+def signers(secrets: Secrets, pilot: str, part: str = "", draw: Callable[[int], bytes] = random.token_bytes) -> list[Signer]:
+    """The signers of a log; where there is no key yet, one is made. ``part`` names a shard: logs that share a key must not share
+    a name. Raises `AdapterError`, `ProofError`."""
     text = secrets.get(LOG_KEY)
     if text is None:
         secrets.put(LOG_KEY, made(pilot, draw).secret())
         text = secrets.get(LOG_KEY) or ""
-    return [Signer.parse(line) for line in text.split("\n") if line.strip()]
+    made_of = [Signer.parse(line) for line in text.split("\n") if line.strip()]
+    return [signer.named(f"{signer.verifier.name}/{part}") for signer in made_of] if part else made_of
 
 
 def made(pilot: str, draw: Callable[[int], bytes] = random.token_bytes) -> Signer:

@@ -82,6 +82,10 @@ class Signer:
             raise ProofError("this is no Ed25519 private key for notes", expected=f"{_PRIVATE}name+id+key, id that of the key")
         return made
 
+    def named(self, name: str) -> Signer:
+        """The same key under another name. Raises `ProofError`."""
+        return Signer(name, self._seed, self.verifier.kind)
+
     def secret(self) -> str:
         """The key as text, to be kept secret."""
         verifier = self.verifier
