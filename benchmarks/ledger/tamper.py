@@ -41,7 +41,8 @@ from flightworthy.operation.witnessing import Witnessing, ask_all
 LOG = Signer("flightworthy/bench/00000000", bytes(range(32)))
 WITNESS = Signer("witness.example/w", bytes([7]) * 32, COSIGNED)
 COLUMNS = {"segment": ("first", "count", "kinds", "body", "leaves", "seal"), "event": ("id", "seq"), "head": ("last",),
-           "newest": ("kind", "key", "seq"), "subtree": ("level", "place", "hash"), "checkpoint": ("size", "number", "note")}
+           "newest": ("kind", "key", "seq"), "subtree": ("level", "place", "hash"),
+           "checkpoint": ("size", "number", "note", "seal")}
 Change = Callable[[sqlite3.Connection, random.Random], bool]
 
 

@@ -85,6 +85,14 @@ class Block:
     settled: Sequence[tuple[int, str]] = ()  # quarantine id → new status
 
 
+class Counts(NamedTuple):
+    """Entries; keys that `Ledger.find` knows; pairs of kind and key that `Ledger.newest` knows."""
+
+    entries: int
+    events: int
+    newest: int
+
+
 class Ledger(Protocol):
     """A store of entries and quarantined records. One writer at a time; readers see only what is durable.
 
@@ -123,8 +131,8 @@ class Ledger(Protocol):
         """The highest sequence number, 0 when empty."""
         ...
 
-    def indexed(self) -> tuple[int, int]:
-        """How many keys `find` knows, and how many pairs of kind and key `newest` knows."""
+    def counts(self) -> Counts:
+        """How much is kept, as the store itself counts it."""
         ...
 
     def progress(self, source: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from flightworthy.adapters.faulty.faults import LOST, PARTIAL, Misfortune
-from flightworthy.governance.ledger import Block, Entry, Ledger, Quarantined
+from flightworthy.governance.ledger import Block, Counts, Entry, Ledger, Quarantined
 from flightworthy.ground.errors import AdapterError, LedgerError
 
 
@@ -46,9 +46,9 @@ class FaultyLedger:
         self._before("last")
         return self._inner.last()
 
-    def indexed(self) -> tuple[int, int]:
-        self._before("indexed")
-        return self._inner.indexed()
+    def counts(self) -> Counts:
+        self._before("counts")
+        return self._inner.counts()
 
     def progress(self, source: str) -> int:
         self._before("progress")

@@ -16,7 +16,7 @@ from flightworthy.adapters.sqlite.checkpoints import Checkpoints
 from flightworthy.adapters.sqlite.log import SqliteLog
 from flightworthy.adapters.sqlite.segment import Row, Segment, rows_of, unpack
 from flightworthy.adapters.sqlite.statements import transaction, translated
-from flightworthy.governance.ledger import DECISION, HISTORY, Block, Entries, Entry, Quarantined
+from flightworthy.governance.ledger import DECISION, HISTORY, Block, Counts, Entries, Entry, Quarantined
 from flightworthy.ground.errors import LedgerError
 
 SCHEMA_VERSION = 3
@@ -178,8 +178,9 @@ class SqliteLedger:
     def last(self) -> int:
         return int(self._one("SELECT last FROM head"))
 
-    def indexed(self) -> tuple[int, int]:
-        return int(self._one("SELECT count(*) FROM event")), int(self._one("SELECT count(*) FROM newest"))
+    def counts(self) -> Counts:
+        return Counts(*(int(self._one(f"SELECT {what}")) for what in (
+            "coalesce(sum(count), 0) FROM segment", "count(*) FROM event", "count(*) FROM newest")))
 
     def progress(self, source: str) -> int:
         return int(self._one("SELECT coalesce(max(position), 0) FROM progress WHERE source = ?", source))

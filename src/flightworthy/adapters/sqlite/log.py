@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
@@ -12,7 +13,7 @@ from flightworthy.governance.log.store import Published
 from flightworthy.ground.errors import LedgerError
 
 _PAGE = 1000  # checkpoints read at once
-_PUBLISHED = "SELECT size, number, note FROM checkpoint "
+_PUBLISHED = "SELECT size, number, note, seal FROM checkpoint "
 
 
 class SqliteLog:
@@ -40,20 +41,29 @@ class SqliteLog:
     def publish(self, complete: Sequence[tuple[int, int, bytes]], published: Published) -> None:
         with self._writing, translated(str(self._path)), transaction(self._open()):
             self._open().executemany("INSERT INTO subtree VALUES (?, ?, ?)", complete)
-            self._open().execute("INSERT INTO checkpoint VALUES (?, ?, ?)", published)
+            self._open().execute("INSERT INTO checkpoint VALUES (?, ?, ?, ?)", (*published, _seal(published)))
 
     def countersign(self, size: int, note: bytes) -> None:
         with self._writing, translated(str(self._path)), transaction(self._open()):
-            self._open().execute("UPDATE checkpoint SET note = ? WHERE size = ?", (note, size))
+            number = self._open().execute("SELECT number FROM checkpoint WHERE size = ?", (size,)).fetchone()[0]
+            self._open().execute("UPDATE checkpoint SET note = ?, seal = ? WHERE size = ?",
+                                 (note, _seal(Published(size, number, note)), size))
 
     def newest(self) -> Published | None:
         rows = self._rows(f"{_PUBLISHED} ORDER BY size DESC LIMIT 1")
-        return Published(*rows[0]) if rows else None
+        return self._published(rows[0]) if rows else None
 
     def checkpoints(self, after: int = 0) -> Iterator[Published]:
         while rows := self._rows(f"{_PUBLISHED} WHERE size > ? ORDER BY size LIMIT {_PAGE}", after):
-            yield from (Published(*row) for row in rows)
+            yield from map(self._published, rows)
             after = rows[-1][0]
+
+    def _published(self, row: tuple[int, int, bytes, bytes]) -> Published:
+        published = Published(*row[:3])
+        if _seal(published) != row[3]:
+            raise LedgerError("the ledger was altered or the disk is failing: a checkpoint is not as it was sealed",
+                              where=f"{self._path}, checkpoint of {row[0]}", next_step="restore from a backup and compare")
+        return published
 
     def kept(self) -> int:
         return int(self._rows("SELECT count(*) FROM subtree")[0][0])
@@ -66,3 +76,7 @@ class SqliteLog:
         if self._writer is None:
             raise LedgerError("this ledger was opened for reading only", where=str(self._path))
         return self._writer
+
+
+def _seal(published: Published) -> bytes:
+    return sha256(b"%d %d " % published[:2] + published.note).digest()[:16]

@@ -16,7 +16,8 @@ CREATE TABLE subtree (          -- the tree at levels 8, 16, ...; its level 0 ar
 CREATE TABLE checkpoint (
   size   INTEGER PRIMARY KEY,
   number INTEGER NOT NULL UNIQUE,  -- from 1 without gaps
-  note   BLOB NOT NULL             -- the signed note
+  note   BLOB NOT NULL,            -- the signed note
+  seal   BLOB NOT NULL             -- over all of the row: also lines of witnesses that nobody here knows
 ) STRICT;
 CREATE TABLE event (            -- decided or remembered: one entry each
   id  TEXT PRIMARY KEY,

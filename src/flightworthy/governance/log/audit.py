@@ -61,12 +61,12 @@ def audit(ledger: Ledger, policy: Policy, first: int = 1, kept: Sequence[bytes] 
 
 
 class _Target(NamedTuple):
-    """A checkpoint to meet on the way; ``number`` 0: not of the ledger, but put aside by someone."""
+    """A checkpoint to meet on the way; ``number`` None: not of the ledger, but put aside by someone."""
 
     size: int
     what: str
     note: bytes
-    number: int = 0
+    number: int | None = None
 
 
 class _Walk:
@@ -108,11 +108,12 @@ class _Walk:
         if self.last and not self.published:
             result.found(f"nothing of {self.last} entries is published: there is no checkpoint")
         self._quorum()
-        events, others = self.ledger.indexed()
+        counts = self.ledger.counts()
         hashes, newest = self.ledger.log.kept(), self.ledger.log.newest()
         if result.first == 1 and self.ledger.last() == self.last and (newest.size if newest else 0) == self.published:
-            self._count("events", self.events, events)
-            self._count("newest entries", self.others, others)
+            self._count("entries", self.last, counts.entries)
+            self._count("events", self.events, counts.events)
+            self._count("newest entries", self.others, counts.newest)
             self._count("hashes of the tree", self.hashes, hashes)
 
     def _quorum(self) -> None:
@@ -158,7 +159,7 @@ class _Walk:
                 self.result.found(f"{self.target.what} speaks of {said.size} entries")
             elif said is not None and said.root != self._root(said.size):
                 self.result.found(f"{self.target.what} has a root that is not that of its entries")
-            self.result.size = max(self.result.size, self.target.size if self.target.number else 0)
+            self.result.size = max(self.result.size, self.target.size if self.target.number is not None else 0)
             self.target = next(self.targets, None)
 
     def _root(self, size: int) -> bytes:
@@ -166,9 +167,11 @@ class _Walk:
         return self.growth.root() if size == self.growth.size else merkle.root(self.nodes, size)
 
     def _counted(self, target: _Target) -> None:
-        if target.number and self.number is not None and target.number != self.number + 1:
+        if target.number is None:
+            return
+        if self.number is not None and target.number != self.number + 1:
             self.result.found(f"{target.what} is number {target.number}, the one before it is number {self.number}")
-        self.number = target.number or self.number
+        self.number = target.number
 
     def _kept(self, kept: Sequence[bytes]) -> Iterator[_Target]:
         for content in kept:
@@ -176,7 +179,7 @@ class _Walk:
             if said is not None:
                 yield _Target(said.size, f"the checkpoint of {said.size} that was put aside", content)
 
-    def _read(self, content: bytes, what: str, number: int = 0) -> Checkpoint | None:
+    def _read(self, content: bytes, what: str, number: int | None = None) -> Checkpoint | None:
         """A signed checkpoint of this log; None when it is none, which is a finding."""
         try:
             said, names = self.policy.read(content)
@@ -187,8 +190,9 @@ class _Walk:
         if said.origin != self.origin:
             self.result.found(f"{what} is of another log: {said.origin}")
             return None
-        self.result.checkpoints += number > 0
-        self.result.witnessed += bool(number and names and self.policy.enough(names))
+        if number is not None:
+            self.result.checkpoints += 1
+            self.result.witnessed += bool(names) and self.policy.enough(names)
         return said
 
     def _index(self, part: list[Entry]) -> None:

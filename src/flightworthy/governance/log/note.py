@@ -157,11 +157,14 @@ def lines_of(under: str) -> tuple[tuple[str, bytes, bytes], ...]:
 
 
 def decoded(text: str) -> bytes:
-    """Standard base64. Raises `ProofError`."""
+    """Standard base64, in its one way to be written. Raises `ProofError`."""
     try:
-        return base64.b64decode(text, validate=True)
+        content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ProofError(f"this is no base64: {error}", found=text[:60]) from error
+    if _encoded(content) != text:
+        raise ProofError("this is not how base64 is written", found=text[:60], expected=_encoded(content)[:60])
+    return content
 
 
 def _encoded(content: bytes) -> str:
