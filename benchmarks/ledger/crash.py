@@ -126,7 +126,7 @@ def main() -> None:
     args.add_argument("kills", nargs="?", type=int, default=2 * STEPS)
     args.add_argument("--seed", type=int, default=5)
     given = args.parse_args()
-    found: dict[str, Any] = {"kills": 0, "acknowledged": 0, "lost": 0, "duplicated": 0, "inconsistent_checkpoints": 0,
+    found: dict[str, Any] = {"kills": 0, "acknowledged_blocks": 0, "lost": 0, "duplicated": 0, "inconsistent_checkpoints": 0,
                              "checkpoints": 0, "findings": 0}
     places: Counter[str] = Counter()
     roots: dict[int, str] = {}
@@ -152,7 +152,7 @@ def _look(path: Path, lines: list[str], roots: dict[int, str], found: dict[str, 
     seqs = [entry.seq for entry in ledger.scan()]
     found["lost"] += max(0, last - len(seqs))
     found["duplicated"] += len(seqs) - len(set(seqs))
-    found["acknowledged"] += len(told_entries)  # blocks
+    found["acknowledged_blocks"] += len(told_entries)
     told = {int(line.split()[1]): line.split()[2] for line in lines if line.startswith("checkpoint ")}
     kept = {p.size: Checkpoint.parse(note.parse(p.note).text).root.hex() for p in ledger.log.checkpoints()}
     for size, root in [*told.items(), *kept.items()]:

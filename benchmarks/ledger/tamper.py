@@ -35,6 +35,7 @@ from flightworthy.governance.log.policy import Policy
 from flightworthy.governance.log.publisher import Publisher
 from flightworthy.governance.log.witness import Witness
 from flightworthy.ground.clock import ManualClock
+from flightworthy.ground.errors import LedgerError
 from flightworthy.operation.witness import server
 from flightworthy.operation.witnessing import Witnessing, ask_all
 
@@ -212,7 +213,7 @@ def _found(path: Path, policy: Policy) -> bool:
     """As ``flightworthy audit verify --policy`` does it."""
     try:
         ledger = SqliteLedger(path, read_only=True)
-    except Exception:  # noqa: BLE001 - it cannot even be opened
+    except LedgerError:  # it cannot even be opened
         return True
     try:
         return not audit(ledger, policy).fine or any(ask_all(ledger, policy))

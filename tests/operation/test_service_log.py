@@ -83,7 +83,7 @@ def test_a_decision_is_provable_while_the_service_runs(start: Callable[[], Servi
     assert [json.loads(leaf)["seq"] for leaf in leaves] == list(range(1, size + 1))
     assert merkle.includes(merkle.leaf_hash(leaves[6]), 6, size, merkle.inclusion(nodes, 6, size), checkpoint.root)
     for path in ("1/checkpoint", "00/checkpoint", "x/checkpoint", "0", "0/", "0/other", "0/tile/0/005", "0/tile/0/000.p/0",
-                 "0/tile/1/000", "0/tile/63/000.p/1", "9" * 400 + "/checkpoint", "-1/checkpoint", "0/../keys/log-key", ""):
+                 "0/tile/1/000", "0/tile/63/000.p/1", "9" * 400 + "/checkpoint", "0" * 5000 + "/checkpoint", "0/tile/0/" + "x001/" * 2000 + "000", "-1/checkpoint", "0/../keys/log-key", ""):
         assert get(service, path)[0] == 404, path
     assert service.call("POST", "/v1/log/0/checkpoint", b"{}")[0] == 404
     assert service.stop() == 0

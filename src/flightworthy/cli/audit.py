@@ -14,6 +14,7 @@ from flightworthy.governance.ledger import Entry, Ledger
 from flightworthy.governance.log import disclosure, static
 from flightworthy.governance.log.audit import Audit, audit
 from flightworthy.governance.log.certificate import certificate
+from flightworthy.governance.log.checkpoint import number
 from flightworthy.governance.log.keys import LOG_KEY, rotated, signers
 from flightworthy.governance.log.note import Verifier
 from flightworthy.governance.log.policy import Policy
@@ -76,7 +77,7 @@ def _find(opened: list[Ledger], decision: str) -> tuple[Ledger, Entry]:
     for ledger in opened:
         if decision in (found := ledger.find([decision])):
             return ledger, ledger.read([found[decision]])[0]
-    if len(opened) == 1 and decision.isascii() and decision.isdigit():
+    if len(opened) == 1 and number(decision):
         return opened[0], opened[0].read([int(decision)])[0]
     raise LedgerError("no decision for this event", found=decision, expected="an event's id, or an entry's number")
 
@@ -108,14 +109,15 @@ def publish(path: Path, var: Path | None, folder: Path) -> None:
 
 def key(path: Path, var: Path | None, rotate: bool) -> None:
     """The lines of a policy that trust this pilot's logs."""
-    pilot = load(path)
+    pilot, fresh = load(path), set[str | None]()
     for place in places(pilot, var):
         where = Rooms.of(pilot, place)
         secrets = where.open_secrets()
-        if rotate:
-            rotated(secrets)
-        elif secrets.get(LOG_KEY) is None:
+        if secrets.get(LOG_KEY) is None:
             raise DataError("this pilot has no log yet", where=str(place), next_step="decide something first")
+        if rotate and secrets.get(LOG_KEY) not in fresh:  # shards may share a key
+            rotated(secrets)
+            fresh.add(secrets.get(LOG_KEY))
         for signer in signers(secrets, pilot.name, where.part):
             say(f"log {signer.verifier}")
     if rotate:

@@ -34,8 +34,8 @@ def key(folder: Path, name: str) -> None:
 def serve(folder: Path, policy: Path, host: str, port: int) -> None:
     """Answer until a signal."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    logs = {verifier.name: [other for other in read_policy(policy).logs if other.name == verifier.name]
-            for verifier in read_policy(policy).logs}
+    known = read_policy(policy).logs
+    logs = {name: [verifier for verifier in known if verifier.name == name] for name in {verifier.name for verifier in known}}
     if not logs:
         raise DataError("a witness must know the keys of its logs", where=str(policy), next_step="add lines: log KEY")
     seen = registry.find("seen", _SEEN)(_SEEN, base=folder)

@@ -12,6 +12,6 @@ class Secrets(Protocol):
         """The secret, or None where there is none."""
         ...
 
-    def put(self, name: str, value: str) -> None:
-        """Keep a secret; raises where this store is only read."""
+    def put(self, name: str, value: str, new: bool = False) -> None:
+        """Keep a secret, if it is to be ``new`` unless there is one; raises where this store is only read."""
         ...

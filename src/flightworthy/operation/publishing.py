@@ -47,10 +47,11 @@ class Publishing:
                 made = self._publisher.publish()
                 if made is not None and self._witnessing is not None:
                     self._witnessing.sign(made)
-            except FlightworthyError as error:  # entries stay durable; they are published when this is over
+            except Exception as error:  # noqa: BLE001 - entries stay durable; they are published when this is over
                 if time.monotonic() - self._said >= _SAY_AGAIN:
                     self._said = time.monotonic()
-                    _log.error("no checkpoint could be published: %s", error)
+                    ours = None if isinstance(error, FlightworthyError) else error
+                    _log.error("no checkpoint could be published: %s", error, exc_info=ours)
 
 
 def publishing(engine: Engine) -> AbstractContextManager[object]:

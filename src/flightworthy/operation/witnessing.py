@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import time
 import urllib.error
@@ -103,3 +104,5 @@ def post(url: str, body: bytes) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read(_MOST).decode(errors="replace")
+    except http.client.HTTPException as error:
+        raise AdapterError(f"the witness does not speak HTTP: {error!r}", where=url) from error

@@ -142,10 +142,14 @@ def test_a_publisher_goes_on_where_it_was_and_after_errors(ledger: SqliteLedger,
     def refuse(*_: object) -> None:
         raise LedgerError("no room", retryable=True)
 
-    monkeypatch.setattr(type(ledger.log), "publish", refuse)
-    with pytest.raises(LedgerError, match="no room"):
-        publisher.publish()
-    monkeypatch.setattr(type(ledger.log), "publish", real)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(ledger.log), "publish", refuse)
+        with pytest.raises(LedgerError, match="no room"):
+            publisher.publish()
+        broken.setattr(type(ledger.log), "newest", refuse)
+        broken.setattr(type(ledger.log), "publish", real)
+        with pytest.raises(LedgerError, match="no room"):  # it goes back to what is kept, and that cannot be read either
+            publisher.publish()
     made = publisher.publish()
     assert made is not None and (made.size, made.number) == (1500, 6) and publisher.publish() is None
     assert audit(ledger, POLICY) == Audit(1, 1500, 6, 0, 1500, [])

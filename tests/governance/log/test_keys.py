@@ -19,6 +19,8 @@ def test_a_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> No
     assert [s.verifier for s in signers(store, "other")] == [one.verifier]
     assert one.verifier.name.startswith("flightworthy/p/") and (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
     assert [f.name for f in (tmp_path / "keys").iterdir()] == [LOG_KEY]
+    store.put(LOG_KEY, "another", new=True)  # two that start at once: the first one's stays
+    assert [s.verifier for s in signers(store, "p")] == [one.verifier]
     (tmp_path / "keys" / LOG_KEY).chmod(0o640)
     with pytest.raises(AdapterError, match="others can read"):
         store.get(LOG_KEY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from hashlib import sha256
@@ -35,8 +36,10 @@ POLICY = f"log {LOG.verifier}\nwitness w {WITNESS.verifier}\nquorum w\n"
 @pytest.fixture(scope="module")
 def outside() -> Path:
     """The Go program, built once for its sources."""
-    if shutil.which("go") is None:
-        pytest.skip("Go is not installed")
+    found = shutil.which("go") and subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"go1\.(\d+)", found or "")
+    if version is None or int(version[1]) < 21:  # from there on it fetches the release a module asks for
+        pytest.skip("no Go, or one before 1.21")
     key = sha256(b"".join(file.read_bytes() for file in sorted(SOURCE.iterdir()) if file.is_file())).hexdigest()[:12]
     program = SOURCE.parents[1] / ".cache" / "outside" / key
     if not program.exists():

@@ -105,7 +105,7 @@ def test_tiles_by_path(level: int, place: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "tile/0/0", "tile/64/000", "tile/00/000", "tile/0/x000/000", "tile/0/000.p/0", "tile/0/000.p/256",
-                                  "tile/0/000.p/01", "tile/0/x1/000", "tile/-1/000", "tile/entries/000/", "tile/0/\u0660\u0660\u0660"])
+                                  "tile/0/000.p/01", "tile/0/x1/000", "tile/0/" + "x001/" * 3000 + "000", "tile/-1/000", "tile/entries/000/", "tile/0/\u0660\u0660\u0660"])
 def test_what_is_no_tile(path: str) -> None:
     with pytest.raises(ProofError, match="no such tile"):
         Tile.parse(path)

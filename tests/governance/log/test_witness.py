@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,25 @@ def test_a_witness_that_is_away_holds_nothing_up(place: Place, caplog: pytest.Lo
     assert any("could not be asked" in text for text in ask_all(place.ledger, policy))
     strange = Policy.parse(f"log {LOG.verifier}\nwitness w {SIGNER.verifier} ftp://x\nquorum w")
     assert any("over HTTP" in text for text in ask_all(place.ledger, strange))
+
+
+def test_a_witness_that_speaks_no_http_holds_nothing_up(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        def babble() -> None:
+            for _ in range(2):
+                caller, _address = listening.accept()
+                with caller:
+                    caller.recv(65_536)
+                    caller.sendall(b"SSH-2.0-x\r\n\r\n")
+
+        thread = threading.Thread(target=babble, daemon=True)
+        thread.start()
+        port = listening.getsockname()[1]
+        policy = Policy.parse(f"log {LOG.verifier}\nwitness w {SIGNER.verifier} http://127.0.0.1:{port}\nquorum w")
+        Witnessing(policy, place.ledger).sign(place.grow(5))
+        assert "did not sign" in caplog.text
+        assert any("could not be asked" in text for text in ask_all(place.ledger, policy))
+        thread.join(10)
 
 
 def test_the_server_refuses_what_is_no_request(served: tuple[Place, Policy, Any]) -> None:

@@ -29,7 +29,7 @@ class Files:
         except (OSError, UnicodeDecodeError) as error:
             raise AdapterError(f"cannot read the secret: {error}", where=str(path)) from error
 
-    def put(self, name: str, value: str) -> None:
+    def put(self, name: str, value: str, new: bool = False) -> None:
         path, beside = self._folder / name, self._folder / f".{name}.{os.getpid()}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -39,7 +39,12 @@ class Files:
                 os.fsync(file)
             finally:
                 os.close(file)
-            beside.replace(path)
+            if new:
+                with contextlib.suppress(FileExistsError):  # another process was first
+                    path.hardlink_to(beside)
+                beside.unlink()
+            else:
+                beside.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 beside.unlink()
@@ -52,7 +57,7 @@ class Environment:
     def get(self, name: str) -> str | None:
         return os.environ.get(_variable(name))
 
-    def put(self, name: str, value: str) -> None:
+    def put(self, name: str, value: str, new: bool = False) -> None:
         raise AdapterError("secrets of the environment are only read", where=f"env:{name}", expected=_variable(name),
                            next_step=f"set {_variable(name)} where the process is started")
 

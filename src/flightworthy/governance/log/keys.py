@@ -16,10 +16,10 @@ def signers(secrets: Secrets, pilot: str, part: str = "", draw: Callable[[int], 
     a name. Raises `AdapterError`, `ProofError`."""
     text = secrets.get(LOG_KEY)
     if text is None:
-        secrets.put(LOG_KEY, made(pilot, draw).secret())
+        secrets.put(LOG_KEY, made(pilot, draw).secret(), new=True)
         text = secrets.get(LOG_KEY) or ""
-    made_of = [Signer.parse(line) for line in text.split("\n") if line.strip()]
-    return [signer.named(f"{signer.verifier.name}/{part}") for signer in made_of] if part else made_of
+    found = [Signer.parse(line) for line in text.split("\n") if line.strip()]
+    return [signer.named(f"{signer.verifier.name}/{part}") for signer in found] if part else found
 
 
 def made(pilot: str, draw: Callable[[int], bytes] = random.token_bytes) -> Signer:

@@ -12,7 +12,7 @@ from flightworthy.governance.log.merkle import Growth
 from flightworthy.governance.log.note import Signer
 from flightworthy.governance.log.store import Published
 from flightworthy.governance.log.tiles import TiledNodes
-from flightworthy.ground.errors import LedgerError, ProofError
+from flightworthy.ground.errors import ProofError
 
 _AT_ONCE = 1 << 11  # leaves, half a millisecond of hashing
 
@@ -27,7 +27,7 @@ class Publisher:
         self.nodes = TiledNodes(ledger.log.hashes)
         self.origin = signers[0].verifier.name
         self._number = 0  # of the last checkpoint
-        self._growth = self._continued()
+        self._growth: Growth | None = self._continued()
 
     def _continued(self) -> Growth:
         newest = self._ledger.log.newest()
@@ -45,21 +45,20 @@ class Publisher:
         return Growth(said.size, self.nodes)
 
     def publish(self) -> Published | None:
-        """A checkpoint over all that is durable now, signed and kept; None when nothing is new. Raises `LedgerError`."""
-        last = self._ledger.last()
-        if last == self._growth.size:
+        """A checkpoint over all that is durable now, signed and kept; None when nothing is new. Raises `LedgerError`,
+        and `ProofError` as above."""
+        growth = self._growth if self._growth is not None else self._continued()
+        last, self._growth = self._ledger.last(), None  # whatever goes wrong now, the next time begins with what is kept
+        if last == growth.size:
+            self._growth = growth
             return None
-        try:
-            complete = []
-            while (size := self._growth.size) < last:
-                leaves = self._ledger.log.hashes(0, size, min(last - size, _AT_ONCE))
-                complete += self._growth.extend([leaves[i : i + 32] for i in range(0, len(leaves), 32)])
-                time.sleep(0)  # decisions come first: let other threads have the interpreter
-            made = Checkpoint(self.origin, last, self._growth.root())
-            published = Published(last, self._number + 1, note.signed(made.text(), self._signers))
-            self._ledger.log.publish(complete, published)
-            self._number += 1
-        except LedgerError:
-            self._growth = self._continued()
-            raise
+        complete = []
+        while growth.size < last:
+            leaves = self._ledger.log.hashes(0, growth.size, min(last - growth.size, _AT_ONCE))
+            complete += growth.extend([leaves[i : i + 32] for i in range(0, len(leaves), 32)])
+            time.sleep(0)  # decisions come first: let other threads have the interpreter
+        made = Checkpoint(self.origin, last, growth.root())
+        published = Published(last, self._number + 1, note.signed(made.text(), self._signers))
+        self._ledger.log.publish(complete, published)
+        self._growth, self._number = growth, published.number
         return published

@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from flightworthy.governance.ledger import Entry, Ledger
-from flightworthy.governance.log import note
+from flightworthy.governance.log import merkle, note
 from flightworthy.governance.log.checkpoint import Checkpoint
 from flightworthy.governance.log.leaf import leaf
-from flightworthy.governance.log.tiles import ENTRIES, WIDTH, Tile, bundle, for_size
+from flightworthy.governance.log.tiles import ENTRIES, WIDTH, Tile, TiledNodes, bundle, for_size
 from flightworthy.ground.errors import ProofError
 
 CHECKPOINT = "checkpoint"
@@ -29,8 +29,11 @@ def write(ledger: Ledger, folder: Path) -> int:
     if before.size > newest.size:
         raise ProofError("the folder holds a longer log than the ledger", where=str(folder), found=before.size,
                          expected=f"at most {newest.size}", next_step="the ledger lost entries: run flightworthy audit verify")
+    if before.size and merkle.root(TiledNodes(ledger.log.hashes), before.size) != before.root:
+        raise ProofError("the folder holds another past than the ledger", where=str(folder), found=before.root.hex(),
+                         next_step="one of them was changed: run flightworthy audit verify --kept with the folder's checkpoint")
     for tile in for_size(newest.size):
-        if not Tile(tile.level, tile.place, tile.width).within(before.size):
+        if not tile.within(before.size):
             _put(folder / tile.path, content_of(ledger, tile))
     for tile, content in _bundles(ledger, before.size // WIDTH, newest.size):
         _put(folder / tile.path, content)

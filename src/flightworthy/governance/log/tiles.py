@@ -12,7 +12,7 @@ from flightworthy.ground.errors import ProofError
 
 WIDTH = 1 << TILE
 ENTRIES = -1  # the level of bundles
-_PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+_PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _LENGTH = struct.Struct(">H")
 
 

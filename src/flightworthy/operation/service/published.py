@@ -32,7 +32,7 @@ class Published:
     async def answer(self, path: str) -> Reply:
         """The reply for a path below the prefix."""
         shard, _, rest = path.removeprefix(PREFIX).strip("/").partition("/")
-        if not shard.isascii() or not shard.isdigit() or int(shard[:6]) >= len(self._bases) or str(int(shard)) != shard:
+        if shard not in map(str, range(len(self._bases))):
             return _missing(f"there are shards 0 to {len(self._bases) - 1}", path)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, int(shard), rest, path)
 
