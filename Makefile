@@ -33,10 +33,10 @@ lint: env        ## style, types, import contracts
 	$(BIN)/lint-imports
 
 check: env lint  ## the fast half: lint and fast tests, under two minutes
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not browser and not data"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not server and not browser and not data"
 
 test: env lint   ## everything, with coverage of the spine
-	sh tests/install_browser.sh
+	sh tests/install_servers.sh
 	$(BIN)/python -m pytest -n $(JOBS) --cov=flightworthy --cov-branch --cov-report=
 	$(BIN)/coverage report --skip-covered --include 'src/flightworthy/decision/*' --fail-under 95
 
@@ -86,7 +86,7 @@ fuzz: env            ## a hundred thousand broken records
 	$(BIN)/python -m benchmarks.fuzz
 
 lock:                ## pin dependencies anew (needs uv)
-	uv pip compile --quiet pyproject.toml --extra files --extra service --extra otel --extra report --extra bench --extra docs --extra dev \
+	uv pip compile --quiet pyproject.toml --extra files --extra postgres --extra service --extra otel --extra report --extra bench --extra docs --extra dev \
 	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o $(LOCK)
 
 clean:               ## remove what was made

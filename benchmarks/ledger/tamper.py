@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.common import step, write
 from flightworthy.adapters.sqlite.ledger import SqliteLedger
 from flightworthy.adapters.sqlite.seen import SqliteSeen
-from flightworthy.adapters.sqlite.segment import rows_of
+from flightworthy.governance.segment import rows_of
 from flightworthy.governance.ledger import ACT, DECISION, OUTCOME, Block, Entries, Entry
 from flightworthy.governance.log.audit import audit
 from flightworthy.governance.log.leaf import leaf_hash_of
@@ -152,7 +152,7 @@ def replaced(db: sqlite3.Connection, rng: random.Random) -> bool:
 def _rewrite(db: sqlite3.Connection, made: list[Entry]) -> None:
     import zstandard
 
-    row = rows_of([Entries.of(made)], zstandard.ZstdCompressor(level=1))[0]
+    row = rows_of(Entries.of(made), zstandard.ZstdCompressor(level=1))[0]
     before = db.execute("SELECT body FROM segment WHERE first = ?", (row[0],)).fetchone()
     db.execute("UPDATE segment SET count = ?, kinds = ?, leaves = ?, seal = ?, body = ? WHERE first = ?", (*row[1:], row[0]))
     if before[0] == row[5]:

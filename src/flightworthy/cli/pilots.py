@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from flightworthy.governance.ledger import Ledger
-from flightworthy.ground.errors import DataError, ManifestError, nearest
+from flightworthy.ground.errors import DataError, LedgerError, ManifestError, nearest
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 
@@ -43,8 +43,18 @@ def rooms(pilot: Pilot, var: Path | None) -> Path:
 
 def places(pilot: Pilot, var: Path | None) -> list[Path]:
     """The folders that hold a ledger: the one for variable data, and those of the shards of its service; the first at least."""
-    base, name = rooms(pilot, var), pilot.manifest.adapters.ledger.partition("///")[2].partition("?")[0]
-    return [place for place in (base, *sorted(base.glob("shard-*-of-*"))) if (place / name).exists()] or [base]
+    base = rooms(pilot, var)
+    return [place for place in (base, *sorted(base.glob("shard-*-of-*"))) if _has_ledger(pilot, place)] or [base]
+
+
+def _has_ledger(pilot: Pilot, place: Path) -> bool:
+    from flightworthy.decision.engine import Rooms
+
+    try:
+        Rooms.of(pilot, place).open_ledger(read_only=True).close()
+    except LedgerError:  # if it is another error than that there is none, whoever opens it next hears of it
+        return False
+    return True
 
 
 @contextmanager

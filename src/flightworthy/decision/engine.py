@@ -111,7 +111,13 @@ class Engine:
         return self.process(Arrivals(raws, self.clock.now(), [OUTCOME] * len(raws), source=source))
 
     def process(self, arrivals: Arrivals) -> list[Result]:
-        """Events and outcomes mixed, in order of arrival."""
+        """Events and outcomes mixed, in order of arrival. Several engines may do this on one ledger: they take turns, and each
+        begins with what the others wrote."""
+        with self.ledger.turn() as last:
+            self._catch_up(last)
+            return self._process(arrivals)
+
+    def _process(self, arrivals: Arrivals) -> list[Result]:
         try:
             work = self.prepare(arrivals)
             self.score(work)
@@ -176,6 +182,11 @@ class Engine:
 
     def acts(self, who: str, done: Sequence[tuple[str, dict[str, str]]]) -> list[ActRecord]:
         """Write several down with one commit."""
+        with self.ledger.turn() as last:
+            self._catch_up(last)
+            return self._acts(who, done)
+
+    def _acts(self, who: str, done: Sequence[tuple[str, dict[str, str]]]) -> list[ActRecord]:
         first, now = self.admission.next_seq, self.clock.now()
         records = [ActRecord(VERSION, ACT, first + i, name, who, said, now) for i, (name, said) in enumerate(done)]
         if records:
@@ -225,6 +236,14 @@ class Engine:
         self.admission.next_seq = self.ledger.last() + 1
         self.killed = self._read_switch()
         return count
+
+    def _catch_up(self, last: int | None) -> None:
+        """Take in what other writers wrote since."""
+        if last is not None and last >= self.admission.next_seq:
+            _, watermark = advance_from_ledger(self.line, self.state, self.ledger, self.admission.next_seq, last)
+            self.admission.watermark = max(self.admission.watermark, watermark)
+            self.admission.next_seq = last + 1
+            self.killed = self._read_switch()
 
     def save(self) -> None:
         """Write a snapshot of the feature state (all batches must be committed)."""

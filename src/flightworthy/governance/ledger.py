@@ -7,6 +7,7 @@ A store implements `Ledger`; the embedded one is SQLite. What a store must keep 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple, Protocol
@@ -111,6 +112,11 @@ class Ledger(Protocol):
         """
         ...
 
+    def turn(self) -> AbstractContextManager[int | None]:
+        """Be the only writer for a while, where several may write: waits for others, then gives the number of the last entry.
+        None where a store is for one process. Turns of one process may lie within each other."""
+        ...
+
     def find(self, keys: Sequence[str]) -> dict[str, int]:
         """Where these events are: the number of their decision, or of their entry in the history."""
         ...
@@ -137,6 +143,10 @@ class Ledger(Protocol):
 
     def progress(self, source: str) -> int:
         """How far a source was read, 0 when never."""
+        ...
+
+    def positions(self) -> dict[str, int]:
+        """How far each source was read."""
         ...
 
     def quarantine(self, status: str = "held", after: int = 0, limit: int = 100) -> list[Quarantined]:

@@ -6,6 +6,7 @@ Each takes a function that opens the same, initially empty store again and again
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Block, Entries, Entry, Ledger, Quarantined
 from flightworthy.governance.log.leaf import leaf_hash_of
@@ -96,6 +97,7 @@ def check_what_was_committed_survives_reopening(open_: Open) -> None:
     assert list(ledger.scan()) == entries(1, 3)  # noqa: S101
     assert [q.raw for q in ledger.quarantine()] == [b"\x00raw\xff"] * 2  # noqa: S101
     assert (ledger.progress("file"), ledger.progress("other")) == (5, 1)  # noqa: S101
+    assert ledger.positions() == {"file": 5, "other": 1}  # noqa: S101
 
 
 def check_quarantine_is_paged_counted_and_settled(open_: Open) -> None:
@@ -108,6 +110,8 @@ def check_quarantine_is_paged_counted_and_settled(open_: Open) -> None:
     ledger.commit(Block(settled=[(ids[0], "admitted")]))
     assert ledger.quarantine_counts() == {("held", "type"): 4, ("admitted", "type"): 1}  # noqa: S101
     assert [q.position for q in ledger.quarantine("admitted")] == [0]  # noqa: S101
+    ledger.commit(Block(quarantined=[replace(held(9), status="discarded")]))
+    assert [q.position for q in ledger.quarantine("discarded")] == [9]  # noqa: S101
 
 
 def check_the_log_keeps_hashes_and_checkpoints(open_: Open) -> None:
@@ -135,7 +139,17 @@ def check_the_log_keeps_hashes_and_checkpoints(open_: Open) -> None:
     assert list(open_().log.checkpoints(300)) == [two]  # noqa: S101
 
 
-CHECKS = (check_entries_come_back_as_written, check_an_empty_ledger_is_empty, check_numbers_have_no_gap,
+def check_turns_give_the_last_number(open_: Open) -> None:
+    """Or nothing, where a store is for one process; they may lie within each other."""
+    ledger = open_()
+    ledger.commit(Block(Entries.of(entries(1, 2))))
+    with ledger.turn() as last, ledger.turn() as again:
+        assert last == again and last in (2, None)  # noqa: S101, PT018
+        ledger.commit(Block(Entries.of(entries(3, 1))))
+    assert ledger.last() == 3  # noqa: S101
+
+
+CHECKS = (check_turns_give_the_last_number, check_entries_come_back_as_written, check_an_empty_ledger_is_empty, check_numbers_have_no_gap,
           check_an_event_is_decided_once_and_a_refused_block_leaves_nothing, check_the_newest_outcome_is_found,
           check_what_was_committed_survives_reopening, check_quarantine_is_paged_counted_and_settled,
           check_the_log_keeps_hashes_and_checkpoints)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from flightworthy.adapters.sqlite.ledger import SqliteLedger
-from flightworthy.adapters.sqlite.segment import seal
 from flightworthy.governance.ledger import ACT, OUTCOME, Block, Entries, Entry
 from flightworthy.governance.ledger_checks import entries
 from flightworthy.governance.log import note
@@ -19,6 +18,7 @@ from flightworthy.governance.log.leaf import leaf_hash_of
 from flightworthy.governance.log.note import Signer
 from flightworthy.governance.log.policy import Policy
 from flightworthy.governance.log.publisher import Publisher
+from flightworthy.governance.segment import seal
 from flightworthy.ground.errors import LedgerError, ProofError
 
 SIGNER = Signer("flightworthy/test/00000000", bytes(range(32)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from flightworthy.adapters.faulty.faults import LOST, PARTIAL, Misfortune
 from flightworthy.governance.ledger import Block, Counts, Entry, Ledger, Quarantined
@@ -25,6 +26,9 @@ class FaultyLedger:
             self._inner.commit(Block(block.entries[:half]))
         if struck in (PARTIAL, LOST):
             raise _translated(self._misfortune.error("commit", struck))
+
+    def turn(self) -> AbstractContextManager[int | None]:
+        return self._inner.turn()
 
     def find(self, keys: Sequence[str]) -> dict[str, int]:
         self._before("find")
@@ -53,6 +57,10 @@ class FaultyLedger:
     def progress(self, source: str) -> int:
         self._before("progress")
         return self._inner.progress(source)
+
+    def positions(self) -> dict[str, int]:
+        self._before("progress")
+        return self._inner.positions()
 
     def quarantine(self, status: str = "held", after: int = 0, limit: int = 100) -> list[Quarantined]:
         self._before("quarantine")

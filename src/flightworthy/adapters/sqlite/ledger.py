@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import zstandard
 
 from flightworthy.adapters.sqlite.checkpoints import Checkpoints
 from flightworthy.adapters.sqlite.log import SqliteLog
-from flightworthy.adapters.sqlite.segment import Row, Segment, rows_of, unpack
 from flightworthy.adapters.sqlite.statements import transaction, translated
 from flightworthy.governance.ledger import DECISION, HISTORY, Block, Counts, Entries, Entry, Quarantined
+from flightworthy.governance.reading import Recent, scan
+from flightworthy.governance.segment import Row, rows_of
 from flightworthy.ground.errors import LedgerError
 
 SCHEMA_VERSION = 3
@@ -24,11 +26,8 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=32000",
             "busy_timeout=5000", "trusted_schema=OFF")
 _WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
 _AT_ONCE = 4096  # rows per statement; SQLite allows 32766 variables
-_SCANNED = 32  # segments read at once by a scan
 _AT = "SELECT first, count, kinds, leaves, seal, body FROM segment "
 _EVENTS = {DECISION, HISTORY}
-_SEGMENT = 64  # entries compressed together: single reads unpack all of them
-_RECENT = 512  # segments kept unpacked for single reads, about 40 kB each
 
 
 class SqliteLedger:
@@ -51,7 +50,7 @@ class SqliteLedger:
         if version != SCHEMA_VERSION:
             raise LedgerError("this ledger was written by another version", where=str(path), found=version,
                               expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
-        self._recent: dict[int, Segment] = {}
+        self._recent = Recent(str(path), self._firsts, self._rows)
         self.log = SqliteLog(path, self._reader, self._read_lock, self._writer, self._write_lock)
         self._checkpoints = Checkpoints(lambda: self._connect(_READER_CACHE), self._write_lock)
 
@@ -74,11 +73,13 @@ class SqliteLedger:
         if self._writer is None:
             raise LedgerError("this ledger was opened for reading only", where=str(self.path))
         with self._write_lock, translated(str(self.path)):
-            parts = [block.entries[i : i + _SEGMENT] for i in range(0, len(block.entries), _SEGMENT)]
-            rows = rows_of(parts, self._compressor)  # the long part, before the database is locked
+            rows = rows_of(block.entries, self._compressor)  # the long part, before the database is locked
             with transaction(self._writer):
                 self._write(self._writer, block, rows)
             self._checkpoints.committed()
+
+    def turn(self) -> AbstractContextManager[int | None]:
+        return nullcontext()
 
     def _write(self, db: sqlite3.Connection, block: Block, rows: list[Row]) -> None:
         if block.entries:
@@ -87,9 +88,9 @@ class SqliteLedger:
         if not (block.quarantined or block.progress or block.settled):
             return
         db.executemany(
-            "INSERT INTO quarantine (source, position, arrived, reason, field, message, raw, kind, tabular) "
-            "VALUES (?,?,?,?,?,?,?,?,?)",
-            [(q.source, q.position, q.arrived, q.reason, q.field, q.message, q.raw, q.kind, q.table)
+            "INSERT INTO quarantine (source, position, arrived, reason, field, message, raw, kind, tabular, status) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?)",
+            [(q.source, q.position, q.arrived, q.reason, q.field, q.message, q.raw, q.kind, q.table, q.status)
              for q in block.quarantined])
         db.executemany("INSERT INTO progress VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position",
                        list(block.progress.items()))
@@ -136,44 +137,23 @@ class SqliteLedger:
 
     def read(self, seqs: Sequence[int]) -> list[Entry]:
         with self._read_lock, translated(str(self.path)):
-            if len(seqs) > _RECENT:  # more than are kept unpacked
-                return [entry for i in range(0, len(seqs), _RECENT) for entry in self._read(seqs[i : i + _RECENT])]
-            return self._read(seqs)
+            return self._recent.read(seqs)
 
-    def _read(self, seqs: Sequence[int]) -> list[Entry]:
-        firsts = dict(self._reader.execute(
-            "SELECT value, (SELECT max(first) FROM segment WHERE first <= value) FROM json_each(?)",
-            (json.dumps(list(seqs)),)).fetchall()) if seqs else {}
-        missing = sorted({f for f in firsts.values() if f is not None} - self._recent.keys())
-        for segment in unpack(self._rows(missing)):
-            self._recent[segment.first] = segment
-        out = []
-        for seq in seqs:
-            found = self._recent.get(firsts[seq])
-            if found is None or seq >= found.first + found.count:
-                raise LedgerError("no such entry", where=str(self.path), found=seq)
-            out.append(found.entry(seq))
-        while len(self._recent) > _RECENT:
-            del self._recent[next(iter(self._recent))]
-        return out
+    def _firsts(self, seqs: Sequence[int]) -> dict[int, int | None]:
+        return dict(self._reader.execute("SELECT value, (SELECT max(first) FROM segment WHERE first <= value) FROM json_each(?)",
+                                         (json.dumps(list(seqs)),)).fetchall())
 
     def _rows(self, firsts: Sequence[int]) -> list[Row]:
         marks = ",".join("?" * len(firsts))
         return self._reader.execute(f"{_AT}WHERE first IN ({marks}) ORDER BY first", firsts).fetchall()
 
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
-        wanted, after = set(kinds), first
-        while True:
-            with self._read_lock, translated(str(self.path)):
-                rows = self._reader.execute(
-                    f"{_AT}WHERE first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) "
-                    f"ORDER BY first LIMIT {_SCANNED}", (after,)).fetchall()
-            rows = [row for row in rows if row[0] + row[1] > after]
-            if not rows:
-                return
-            after = rows[-1][0] + rows[-1][1]
-            for segment in unpack([row for row in rows if not wanted or wanted & set(json.loads(row[2]))]):
-                yield from segment.entries(first, wanted)
+        return scan(first, kinds, self._rows_from)
+
+    def _rows_from(self, first: int, limit: int) -> list[Row]:
+        with self._read_lock, translated(str(self.path)):
+            return self._reader.execute(f"{_AT}WHERE first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) "
+                                        "ORDER BY first LIMIT ?", (first, limit)).fetchall()
 
     def last(self) -> int:
         return int(self._one("SELECT last FROM head"))
@@ -184,6 +164,10 @@ class SqliteLedger:
 
     def progress(self, source: str) -> int:
         return int(self._one("SELECT coalesce(max(position), 0) FROM progress WHERE source = ?", source))
+
+    def positions(self) -> dict[str, int]:
+        with self._read_lock, translated(str(self.path)):
+            return dict(self._reader.execute("SELECT source, position FROM progress ORDER BY source").fetchall())
 
     def _one(self, query: str, *values: Any) -> Any:
         with self._read_lock, translated(str(self.path)):

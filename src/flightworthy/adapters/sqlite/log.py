@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
 from flightworthy.adapters.sqlite.statements import transaction, translated
-from flightworthy.governance.log.store import Published
+from flightworthy.governance.log.store import Published, sealed
 from flightworthy.ground.errors import LedgerError
 
 _PAGE = 1000  # checkpoints read at once
@@ -41,29 +40,22 @@ class SqliteLog:
     def publish(self, complete: Sequence[tuple[int, int, bytes]], published: Published) -> None:
         with self._writing, translated(str(self._path)), transaction(self._open()):
             self._open().executemany("INSERT INTO subtree VALUES (?, ?, ?)", complete)
-            self._open().execute("INSERT INTO checkpoint VALUES (?, ?, ?, ?)", (*published, _seal(published)))
+            self._open().execute("INSERT INTO checkpoint VALUES (?, ?, ?, ?)", (*published, published.seal()))
 
     def countersign(self, size: int, note: bytes) -> None:
         with self._writing, translated(str(self._path)), transaction(self._open()):
             number = self._open().execute("SELECT number FROM checkpoint WHERE size = ?", (size,)).fetchone()[0]
             self._open().execute("UPDATE checkpoint SET note = ?, seal = ? WHERE size = ?",
-                                 (note, _seal(Published(size, number, note)), size))
+                                 (note, Published(size, number, note).seal(), size))
 
     def newest(self) -> Published | None:
         rows = self._rows(f"{_PUBLISHED} ORDER BY size DESC LIMIT 1")
-        return self._published(rows[0]) if rows else None
+        return sealed(rows[0], str(self._path)) if rows else None
 
     def checkpoints(self, after: int = 0) -> Iterator[Published]:
         while rows := self._rows(f"{_PUBLISHED} WHERE size > ? ORDER BY size LIMIT {_PAGE}", after):
-            yield from map(self._published, rows)
+            yield from (sealed(row, str(self._path)) for row in rows)
             after = rows[-1][0]
-
-    def _published(self, row: tuple[int, int, bytes, bytes]) -> Published:
-        published = Published(*row[:3])
-        if _seal(published) != row[3]:
-            raise LedgerError("the ledger was altered or the disk is failing: a checkpoint is not as it was sealed",
-                              where=f"{self._path}, checkpoint of {row[0]}", next_step="restore from a backup and compare")
-        return published
 
     def kept(self) -> int:
         return int(self._rows("SELECT count(*) FROM subtree")[0][0])
@@ -77,6 +69,3 @@ class SqliteLog:
             raise LedgerError("this ledger was opened for reading only", where=str(self._path))
         return self._writer
 
-
-def _seal(published: Published) -> bytes:
-    return sha256(b"%d %d " % published[:2] + published.note).digest()[:16]

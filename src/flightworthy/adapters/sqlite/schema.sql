@@ -4,8 +4,8 @@ CREATE TABLE segment (
   count   INTEGER NOT NULL,
   kinds   TEXT NOT NULL,        -- JSON: distinct kinds in it
   leaves  BLOB NOT NULL,        -- leaf hashes of the transparency log, 32 bytes each
-  seal    BLOB NOT NULL,        -- over all of the row, see segment.py
-  body    BLOB NOT NULL         -- zstd of: index and contents, see segment.py; last, so that the rest is read without it
+  seal    BLOB NOT NULL,        -- over all of the row, see governance/segment.py
+  body    BLOB NOT NULL         -- zstd of: index and contents, see governance/segment.py; last, so that the rest is read without it
 ) STRICT;
 CREATE TABLE subtree (          -- the tree at levels 8, 16, ...; its level 0 are the leaves above
   level INTEGER NOT NULL,       -- 1, 2, ...

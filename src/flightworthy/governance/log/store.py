@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import NamedTuple, Protocol
+
+from flightworthy.ground.errors import LedgerError
 
 
 class Published(NamedTuple):
@@ -12,6 +15,19 @@ class Published(NamedTuple):
     size: int
     number: int
     note: bytes
+
+    def seal(self) -> bytes:
+        """A digest over all of it, kept beside it: also lines of witnesses that nobody here knows are found when they change."""
+        return sha256(b"%d %d " % self[:2] + self.note).digest()[:16]
+
+
+def sealed(row: tuple[int, int, bytes, bytes], where: str) -> Published:
+    """A checkpoint and its seal, as they were kept. Raises `LedgerError` when the seal is another's."""
+    published = Published(*row[:3])
+    if published.seal() != row[3]:
+        raise LedgerError("the ledger was altered or the disk is failing: a checkpoint is not as it was sealed",
+                          where=f"{where}, checkpoint of {row[0]}", next_step="restore from a backup and compare")
+    return published
 
 
 class LogStore(Protocol):

@@ -20,12 +20,13 @@ from flightworthy.governance.log.leaf import leaf_hash_of, leaf_hashes
 from flightworthy.ground.errors import LedgerError
 
 Row = tuple[int, int, str, bytes, bytes, bytes]  # first, count, kinds, leaves, seal, body
+SEGMENT = 64  # entries compressed together: single reads unpack all of them
 _INDEX = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[int]])
 
 
-def rows_of(parts: Sequence[Entries], compressor: zstandard.ZstdCompressor) -> list[Row]:
-    """Rows of segments, one for each part."""
-    rows = []
+def rows_of(entries: Entries, compressor: zstandard.ZstdCompressor) -> list[Row]:
+    """Entries as rows of segments."""
+    rows, parts = [], [entries[i : i + SEGMENT] for i in range(0, len(entries), SEGMENT)]
     for part, body in zip(parts, pack(parts, compressor), strict=True):
         head = (part.first, len(part), json.dumps(sorted(set(part.kinds))), b"".join(part.leaves))
         rows.append((*head, seal(*head, body), body))
