@@ -17,6 +17,7 @@ from flightworthy.integration.sources import rows
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn
+from tests.servers import Postgres, postgres_programs
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: OpenMP threads of several would spin for the same cores
 PILOTS = Path(__file__).parent.parent / "src" / "flightworthy" / "pilots"
@@ -50,6 +51,16 @@ def starter_trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     past = rows(learn.open_source(str(folder / made["history"]), pilot).chunks())
     learn.learn(pilot, learn.labelled(pilot, past, told), folder / "var")
     return Trained(pilot, folder, folder / "var", made)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server for the whole run; every test has a schema of its own in it."""
+    if postgres_programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    made = Postgres(tmp_path_factory.mktemp("postgres"))
+    yield made
+    made.stop("immediate")
 
 
 @pytest.fixture

@@ -26,13 +26,6 @@ pytestmark = [pytest.mark.server, pytest.mark.skipif(postgres_programs() is None
 _schemas = count(1)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    made = Postgres(tmp_path_factory.mktemp("postgres"))
-    yield made
-    made.stop("immediate")
-
-
 @pytest.fixture
 def open_(server: Postgres) -> Iterator[Callable[..., PostgresLedger]]:
     """Opens the same, initially empty ledger again and again."""

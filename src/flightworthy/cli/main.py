@@ -18,6 +18,8 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(model, name="model")
 key = typer.Typer(no_args_is_help=True, help="Who may call the service: make, list, revoke keys.")
 app.add_typer(key, name="key")
+ledger = typer.Typer(no_args_is_help=True, help="The store of decisions.")
+app.add_typer(ledger, name="ledger")
 app.add_typer(audit, name="audit")
 app.add_typer(witness, name="witness")
 
@@ -217,6 +219,15 @@ def quarantine_discard(pilot: PilotArg, record: RecordId, var: Var = None) -> No
     from flightworthy.cli import held
 
     held.discard(pilot, var, record)
+
+
+@ledger.command("move")
+def ledger_move(pilot: PilotArg, url: Annotated[str, typer.Argument(help="Where to, such as postgresql://user@host/db?schema=x.")],
+                var: Var = None) -> None:
+    """Copy the ledger to another store, proofs intact; stop the pilot before, change adapters.ledger after."""
+    from flightworthy.cli import ledger as does
+
+    does.move(pilot, var, url)
 
 
 @model.command("list")

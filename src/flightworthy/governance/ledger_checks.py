@@ -144,12 +144,14 @@ def check_turns_give_the_last_number(open_: Open) -> None:
     ledger = open_()
     ledger.commit(Block(Entries.of(entries(1, 2))))
     with ledger.turn() as last, ledger.turn() as again:
-        assert last == again and last in (2, None)  # noqa: S101, PT018
+        assert last == again and last in (2, None)  # noqa: S101
         ledger.commit(Block(Entries.of(entries(3, 1))))
     assert ledger.last() == 3  # noqa: S101
 
 
-CHECKS = (check_turns_give_the_last_number, check_entries_come_back_as_written, check_an_empty_ledger_is_empty, check_numbers_have_no_gap,
+CHECKS = (check_turns_give_the_last_number,
+          check_entries_come_back_as_written, check_an_empty_ledger_is_empty,
+          check_numbers_have_no_gap,
           check_an_event_is_decided_once_and_a_refused_block_leaves_nothing, check_the_newest_outcome_is_found,
           check_what_was_committed_survives_reopening, check_quarantine_is_paged_counted_and_settled,
           check_the_log_keeps_hashes_and_checkpoints)

@@ -113,7 +113,8 @@ class PostgresLedger:
     def quarantine(self, status: str = "held", after: int = 0, limit: int = 100) -> list[Quarantined]:
         found = self._link.rows(f"SELECT {_HELD} FROM quarantine WHERE status = $1 AND id > $2 ORDER BY id LIMIT $3",
                                 status, after, limit)
-        return [Quarantined(*row[:4], row[4].decode(), row[5].decode(), *row[6:]) for row in map(tuple, found)]
+        return [Quarantined(source, position, arrived, reason, field.decode(), message.decode(), raw, id_, state, kind, table)
+                for source, position, arrived, reason, field, message, raw, id_, state, kind, table in found]
 
     def quarantine_counts(self) -> dict[tuple[str, str], int]:
         found = self._link.rows("SELECT status, reason, count(*) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2")
