@@ -26,7 +26,6 @@ from typing import Any
 from benchmarks.common import step, write
 from flightworthy.adapters.sqlite.ledger import SqliteLedger
 from flightworthy.adapters.sqlite.seen import SqliteSeen
-from flightworthy.governance.segment import rows_of
 from flightworthy.governance.ledger import ACT, DECISION, OUTCOME, Block, Entries, Entry
 from flightworthy.governance.log.audit import audit
 from flightworthy.governance.log.leaf import leaf_hash_of
@@ -34,6 +33,7 @@ from flightworthy.governance.log.note import COSIGNED, Signer
 from flightworthy.governance.log.policy import Policy
 from flightworthy.governance.log.publisher import Publisher
 from flightworthy.governance.log.witness import Witness
+from flightworthy.governance.segment import rows_of
 from flightworthy.ground.clock import ManualClock
 from flightworthy.ground.errors import LedgerError
 from flightworthy.operation.witness import server

@@ -47,6 +47,16 @@ class Publisher:
     def publish(self) -> Published | None:
         """A checkpoint over all that is durable now, signed and kept; None when nothing is new. Raises `LedgerError`,
         and `ProofError` as above."""
+        with self._ledger.turn() as others:
+            if others is not None and self._behind():
+                self._growth = None  # another writer published
+            return self._publish()
+
+    def _behind(self) -> bool:
+        newest = self._ledger.log.newest()
+        return newest is not None and newest.number != self._number
+
+    def _publish(self) -> Published | None:
         growth = self._growth if self._growth is not None else self._continued()
         last, self._growth = self._ledger.last(), None  # whatever goes wrong now, the next time begins with what is kept
         if last == growth.size:
