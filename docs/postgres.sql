@@ -73,6 +73,13 @@ PARTITION BY RANGE (written);
 ALTER TABLE ONLY flightworthy.segment ALTER COLUMN leaves SET STORAGE EXTERNAL;
 ALTER TABLE ONLY flightworthy.segment ALTER COLUMN body SET STORAGE EXTERNAL;
 ALTER TABLE flightworthy.segment OWNER TO flightworthy;
+CREATE TABLE flightworthy.subject (
+    tag bytea NOT NULL,
+    ref bytea NOT NULL,
+    wrapped bytea NOT NULL,
+    made bigint NOT NULL
+);
+ALTER TABLE flightworthy.subject OWNER TO flightworthy;
 CREATE TABLE flightworthy.subtree (
     level integer NOT NULL,
     place bigint NOT NULL,
@@ -99,6 +106,10 @@ ALTER TABLE ONLY flightworthy.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY flightworthy.segment
     ADD CONSTRAINT segment_pkey PRIMARY KEY (first, written);
+ALTER TABLE ONLY flightworthy.subject
+    ADD CONSTRAINT subject_pkey PRIMARY KEY (tag);
+ALTER TABLE ONLY flightworthy.subject
+    ADD CONSTRAINT subject_ref_key UNIQUE (ref);
 ALTER TABLE ONLY flightworthy.subtree
     ADD CONSTRAINT subtree_pkey PRIMARY KEY (level, place);
 CREATE INDEX quarantine_by_status ON flightworthy.quarantine USING btree (status, id);

@@ -13,9 +13,12 @@ from itertools import count
 from typing import NamedTuple, Protocol
 
 from flightworthy.governance.log.store import LogStore
+from flightworthy.governance.privacy.store import Subject, Subjects
 from flightworthy.ground.errors import LedgerError
 
 DECISION, OUTCOME, HISTORY, ACT = "decision", "outcome", "history", "act"
+EXPIRED = "expired"  # the kind of an entry whose record was kept long enough
+ERASED = "erased"  # the status of a quarantined record whose bytes were taken away
 
 
 class Entry(NamedTuple):
@@ -83,7 +86,10 @@ class Block:
     entries: Entries = field(default_factory=Entries)
     quarantined: Sequence[Quarantined] = ()
     progress: dict[str, int] = field(default_factory=dict)
-    settled: Sequence[tuple[int, str]] = ()  # quarantine id → new status
+    settled: Sequence[tuple[int, str]] = ()  # quarantine id → new status; one that is `ERASED` loses its bytes
+    subjects: Sequence[Subject] = ()  # people who are new
+    erased: Sequence[bytes] = ()  # refs of people whose keys are destroyed
+    expired: Sequence[tuple[int, int]] = ()  # first and last entry of whole segments whose records go, and whose leaves stay
 
 
 class Counts(NamedTuple):
@@ -103,6 +109,11 @@ class Ledger(Protocol):
     @property
     def log(self) -> LogStore:
         """What is published about these entries."""
+        ...
+
+    @property
+    def subjects(self) -> Subjects:
+        """The people decisions are about."""
         ...
 
     def commit(self, block: Block) -> None:
@@ -155,6 +166,10 @@ class Ledger(Protocol):
 
     def quarantine_counts(self) -> dict[tuple[str, str], int]:
         """Number of quarantined records by (status, reason)."""
+        ...
+
+    def scrub(self) -> None:
+        """Leave nothing on the disk of what was deleted, as far as this store can see to it."""
         ...
 
     def close(self) -> None:

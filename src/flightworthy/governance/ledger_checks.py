@@ -8,9 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Block, Entries, Entry, Ledger, Quarantined
+from flightworthy.governance.ledger import (
+    ACT,
+    DECISION,
+    ERASED,
+    EXPIRED,
+    HISTORY,
+    OUTCOME,
+    Block,
+    Entries,
+    Entry,
+    Ledger,
+    Quarantined,
+)
 from flightworthy.governance.log.leaf import leaf_hash_of
 from flightworthy.governance.log.store import Published
+from flightworthy.governance.privacy.store import Subject
 from flightworthy.ground.errors import LedgerError
 
 Open = Callable[[], Ledger]
@@ -149,7 +162,49 @@ def check_turns_give_the_last_number(open_: Open) -> None:
     assert ledger.last() == 3  # noqa: S101
 
 
-CHECKS = (check_turns_give_the_last_number,
+def check_people_come_with_their_decisions_and_go(open_: Open) -> None:
+    """A key is there with what was decided, or not at all; one that is destroyed is not found any more."""
+    ledger = open_()
+    people = [Subject(bytes([i]) * 16, bytes([100 - i]) * 16, b"wrapped %d" % i, i) for i in range(1, 6)]
+    ledger.commit(Block(Entries.of(entries(1, 2)), subjects=people[:3]))
+    _refused(lambda: ledger.commit(Block(Entries.of(entries(9, 1)), subjects=people[3:])))
+    _refused(lambda: ledger.commit(Block(Entries.of(entries(3, 1)), subjects=people[2:4])))
+    assert ledger.subjects.count() == 3  # noqa: S101
+    ledger.commit(Block(subjects=people[3:]))
+    assert sorted(ledger.subjects.find([p.tag for p in people[1:]] + [bytes(16)])) == people[1:]  # noqa: S101
+    assert ledger.subjects.known([people[0].ref, bytes(16)]) == people[:1]  # noqa: S101
+    assert (ledger.subjects.find([]), ledger.subjects.known([])) == ([], [])  # noqa: S101
+    assert ledger.subjects.page(b"", 2) == people[:2:-1]  # noqa: S101
+    assert ledger.subjects.page(people[3].ref) == people[2::-1]  # noqa: S101
+    ledger.subjects.rewrap([people[0]._replace(wrapped=b"anew")])
+    ledger.commit(Block(Entries.of(entries(3, 1)), quarantined=[held(1), held(2)]))
+    ids = [q.id for q in ledger.quarantine()]
+    ledger.commit(Block(Entries.of(entries(4, 1)), settled=[(ids[0], ERASED)], erased=[people[1].ref, bytes(16)]))
+    ledger.scrub()
+    assert ledger.subjects.known([people[0].ref, people[1].ref]) == [people[0]._replace(wrapped=b"anew")]  # noqa: S101
+    assert [(q.id, q.raw) for q in ledger.quarantine(ERASED)] == [(ids[0], b"")]  # noqa: S101
+    assert [q.raw for q in ledger.quarantine()] == [b"\x00raw\xff"]  # noqa: S101
+
+
+def check_records_expire_and_leaves_stay(open_: Open) -> None:
+    """What expired is still counted and hashed, and neither read as something else nor found."""
+    ledger = open_()
+    written = [*entries(1, 70), *entries(71, 5, OUTCOME), *entries(76, 5)]
+    for start, stop in ((0, 70), (70, 75), (75, 80)):
+        ledger.commit(Block(Entries.of(written[start:stop])))
+    ledger.commit(Block(Entries.of(entries(81, 1, ACT)), expired=[(1, 64), (71, 75)]))
+    gone = {*range(1, 65), *range(71, 76)}
+    assert [e.leaf for e in ledger.scan()][:80] == [e.leaf for e in written]  # noqa: S101
+    assert list(ledger.scan(1, (DECISION, OUTCOME))) == [e for e in written if e.seq not in gone]  # noqa: S101
+    assert ledger.read([3, 70]) == [Entry(3, EXPIRED, "", b"", written[2].leaf), written[69]]  # noqa: S101
+    assert ledger.find(["event-3", "event-70", "event-76"]) == {"event-70": 70, "event-76": 76}  # noqa: S101
+    assert ledger.newest(OUTCOME, ["event-71"]) == {}  # noqa: S101
+    assert (ledger.last(), ledger.counts()) == (81, (81, 11, 1))  # noqa: S101
+    assert ledger.log.hashes(0, 0, 80) == b"".join(e.leaf for e in written)  # noqa: S101
+    assert list(open_().scan(60, (DECISION,))) == [e for e in written[59:] if e.kind == DECISION and e.seq not in gone]  # noqa: S101
+
+
+CHECKS = (check_people_come_with_their_decisions_and_go, check_records_expire_and_leaves_stay, check_turns_give_the_last_number,
           check_entries_come_back_as_written, check_an_empty_ledger_is_empty,
           check_numbers_have_no_gap,
           check_an_event_is_decided_once_and_a_refused_block_leaves_nothing, check_the_newest_outcome_is_found,

@@ -15,7 +15,7 @@ from itertools import count as numbers
 import msgspec
 import zstandard
 
-from flightworthy.governance.ledger import Entries, Entry
+from flightworthy.governance.ledger import EXPIRED, Entries, Entry
 from flightworthy.governance.log.leaf import leaf_hash_of, leaf_hashes
 from flightworthy.ground.errors import LedgerError
 
@@ -31,6 +31,12 @@ def rows_of(entries: Entries, compressor: zstandard.ZstdCompressor) -> list[Row]
         head = (part.first, len(part), json.dumps(sorted(set(part.kinds))), b"".join(part.leaves))
         rows.append((*head, seal(*head, body), body))
     return rows
+
+
+def without_records(row: Row) -> Row:
+    """A segment of which only the leaves are kept."""
+    head = (row[0], row[1], json.dumps([EXPIRED]), row[3])
+    return (*head, seal(*head, b""), b"")
 
 
 def seal(first: int, count: int, kinds: str, leaves: bytes, body: bytes) -> bytes:
@@ -61,10 +67,17 @@ def unpack(rows: Sequence[Row]) -> list[Segment]:
         if found != row[4]:
             raise _altered(f"the segment from entry {row[0]} on", found.hex(), row[4].hex())
     try:
-        made = zstandard.ZstdDecompressor().multi_decompress_to_buffer([row[5] for row in rows]) if rows else ()
+        full: list[bytes | bytearray | memoryview[int]] = [row[5] for row in rows if row[5]]
+        made = iter(zstandard.ZstdDecompressor().multi_decompress_to_buffer(full) if full else ())
     except (zstandard.ZstdError, ValueError) as error:
         raise _altered(f"a segment from entry {rows[0][0]} on", str(error), "a readable segment") from error
-    return [Segment(row[0], row[1], made[i].tobytes(), row[3]) for i, row in enumerate(rows)]
+    return [Segment(row[0], row[1], next(made).tobytes() if row[5] else _nothing(row[1]), row[3]) for row in rows]
+
+
+def _nothing(count: int) -> bytes:
+    """The plain text of a segment of which only the leaves are kept."""
+    index = msgspec.msgpack.encode(([EXPIRED] * count, [""] * count, [0] * count))
+    return len(index).to_bytes(4, "big") + index
 
 
 class Segment:
@@ -85,6 +98,8 @@ class Segment:
         """The entry with this number. Raises `LedgerError` when its bytes do not match its leaf."""
         i = seq - self.first
         content = self._plain[self._starts[i] : self._starts[i + 1]]
+        if self._kinds[i] == EXPIRED:
+            return Entry(seq, EXPIRED, "", b"", self._leaves[32 * i : 32 * i + 32])
         found, stored = leaf_hash_of(seq, self._kinds[i], content), self._leaves[32 * i : 32 * i + 32]
         if found != stored:
             raise _altered(f"entry {seq}", found.hex(), stored.hex())
@@ -92,7 +107,7 @@ class Segment:
 
     def entries(self, first: int, kinds: set[str]) -> Iterator[Entry]:
         """Entries from a number on, of some kinds (all when empty)."""
-        if first > self.first or kinds:
+        if first > self.first or kinds or self._kinds[:1] == [EXPIRED]:
             return (self.entry(self.first + i) for i, kind in enumerate(self._kinds)
                     if self.first + i >= first and (not kinds or kind in kinds))
         plain, starts = self._plain, self._starts  # all of them, which is worth doing at once

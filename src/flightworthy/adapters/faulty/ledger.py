@@ -15,7 +15,7 @@ class FaultyLedger:
 
     def __init__(self, inner: Ledger, misfortune: Misfortune) -> None:
         self._inner, self._misfortune = inner, misfortune
-        self.log = inner.log
+        self.log, self.subjects = inner.log, inner.subjects
 
     def commit(self, block: Block) -> None:
         struck = self._before("commit")
@@ -69,6 +69,9 @@ class FaultyLedger:
     def quarantine_counts(self) -> dict[tuple[str, str], int]:
         self._before("quarantine")
         return self._inner.quarantine_counts()
+
+    def scrub(self) -> None:
+        self._inner.scrub()
 
     def close(self) -> None:
         self._inner.close()

@@ -16,9 +16,10 @@ import zstandard
 from flightworthy.adapters.postgres import migrate, statements
 from flightworthy.adapters.postgres.link import Link
 from flightworthy.adapters.postgres.log import PostgresLog
+from flightworthy.adapters.postgres.subjects import PostgresSubjects
 from flightworthy.governance.ledger import DECISION, HISTORY, Block, Counts, Entry, Quarantined
 from flightworthy.governance.reading import Recent, scan
-from flightworthy.governance.segment import Row, rows_of
+from flightworthy.governance.segment import Row, rows_of, without_records
 from flightworthy.ground.clock import Clock, SystemClock
 from flightworthy.ground.errors import LedgerError
 
@@ -37,6 +38,7 @@ class PostgresLedger:
         self._recent = Recent(link.where, self._firsts, self._rows)
         self._months = migrate.Months(link)
         self.log = PostgresLog(link, read_only)
+        self.subjects = PostgresSubjects(link, read_only)
 
     @contextmanager
     def turn(self) -> Iterator[int | None]:
@@ -53,11 +55,19 @@ class PostgresLedger:
             rows = rows_of(block.entries, self._compressor)
         values = [*_entries(block, rows), now, list(block.progress), list(block.progress.values())]
         query = statements.DECIDED
-        if block.quarantined or block.settled or not set(block.entries.kinds) <= _EVENTS:
+        if block.subjects or block.erased:
+            query, values = statements.PEOPLE, values + _others(block) + _people(block)
+        elif block.quarantined or block.settled or not set(block.entries.kinds) <= _EVENTS:
             query, values = statements.ANY, values + _others(block)
 
         async def once(writer: asyncpg.Connection[Any], again: bool) -> bool:
-            return await writer.fetchval(query, *values) == 1 or (again and await self._was_ours(writer, rows))
+            if not block.expired:
+                return await writer.fetchval(query, *values) == 1 or (again and await self._was_ours(writer, rows))
+            async with writer.transaction():
+                if await writer.fetchval(query, *values) != 1:
+                    return again and await self._was_ours(writer, rows)
+                await _expire(writer, block)
+                return True
 
         if not self._link.write(once):
             raise LedgerError("entries do not continue the ledger", where=self._link.where, found=block.entries.first,
@@ -120,8 +130,26 @@ class PostgresLedger:
         found = self._link.rows("SELECT status, reason, count(*) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2")
         return {(status, reason): number for status, reason, number in found}
 
+    def scrub(self) -> None:
+        """Dead rows are cleared out. The server's own write-ahead log keeps them until it is recycled: see docs/privacy.md."""
+        async def once(writer: asyncpg.Connection[Any], _: bool) -> None:
+            for table in ("subject", "quarantine", "segment", "event", "newest"):
+                await writer.execute(f"VACUUM {table}", timeout=None)
+            await writer.execute("CHECKPOINT", timeout=None)
+
+        self._link.write(once)
+
     def close(self) -> None:
         self._link.close()
+
+
+async def _expire(writer: asyncpg.Connection[Any], block: Block) -> None:
+    for first, last in block.expired:
+        rows = await writer.fetch(f"{statements.AT} WHERE first BETWEEN $1 AND $2", first, last)
+        await writer.executemany("UPDATE segment SET kinds = $2, seal = $3, body = $4 WHERE first = $1",
+                                 [(row[0], row[2], row[4], row[5]) for row in map(without_records, map(tuple, rows))])
+        for table in ("event", "newest"):
+            await writer.execute(f"DELETE FROM {table} WHERE seq BETWEEN $1 AND $2", first, last)
 
 
 def _entries(block: Block, rows: list[Row]) -> list[Any]:
@@ -141,3 +169,7 @@ def _others(block: Block) -> list[Any]:
             [q.reason for q in held], [q.field.encode() for q in held], [q.message.encode() for q in held],
             [q.raw for q in held], [q.kind for q in held], [q.table for q in held], [q.status for q in held],
             [id_ for id_, _ in block.settled], [status for _, status in block.settled]]
+
+
+def _people(block: Block) -> list[Any]:
+    return [*([row[i] for row in block.subjects] for i in range(4)), list(block.erased)]

@@ -21,12 +21,18 @@ _QUARANTINED = """quarantined AS (INSERT INTO quarantine
   SELECT $17, u.* FROM unnest($18::integer[], $19::text[], $20::bigint[], $21::bigint[], $22::text[], $23::bytea[], $24::bytea[],
     $25::bytea[], $26::integer[], $27::boolean[], $28::text[]) AS u
   WHERE EXISTS (SELECT FROM moved) ON CONFLICT (block, place) DO NOTHING)"""
-_SETTLED = """settled AS (UPDATE quarantine SET status = u.status FROM unnest($29::bigint[], $30::text[]) AS u (id, status)
+_SETTLED = """settled AS (UPDATE quarantine SET status = u.status,
+    raw = CASE u.status WHEN 'erased' THEN '' ELSE raw END
+  FROM unnest($29::bigint[], $30::text[]) AS u (id, status)
   WHERE quarantine.id = u.id AND EXISTS (SELECT FROM moved))"""
+_SUBJECTS = """subjects AS (INSERT INTO subject SELECT * FROM unnest($31::bytea[], $32::bytea[], $33::bytea[], $34::bigint[]) AS u
+  WHERE EXISTS (SELECT FROM moved))"""
+_ERASED = """erased AS (DELETE FROM subject WHERE ref = ANY($35::bytea[]) AND EXISTS (SELECT FROM moved))"""
 _DONE = "SELECT count(*) FROM moved"
 
 DECIDED = ", ".join((_MOVED, _EVENTS, _SEGMENTS, _PROGRESS)) + " " + _DONE  # of decisions alone: nearly all commits
 ANY = ", ".join((_MOVED, _EVENTS, _SEGMENTS, _PROGRESS, _NEWEST, _QUARANTINED, _SETTLED)) + " " + _DONE
+PEOPLE = ", ".join((_MOVED, _EVENTS, _SEGMENTS, _PROGRESS, _NEWEST, _QUARANTINED, _SETTLED, _SUBJECTS, _ERASED)) + " " + _DONE
 
 AT = "SELECT first, count, kinds, leaves, seal, body FROM segment "
 FIRSTS = """SELECT seq, (SELECT first FROM segment WHERE first <= seq ORDER BY first DESC LIMIT 1)

@@ -16,14 +16,15 @@ import zstandard
 from flightworthy.adapters.sqlite.checkpoints import Checkpoints
 from flightworthy.adapters.sqlite.log import SqliteLog
 from flightworthy.adapters.sqlite.statements import transaction, translated
-from flightworthy.governance.ledger import DECISION, HISTORY, Block, Counts, Entries, Entry, Quarantined
+from flightworthy.adapters.sqlite.subjects import SqliteSubjects
+from flightworthy.governance.ledger import DECISION, ERASED, HISTORY, Block, Counts, Entries, Entry, Quarantined
 from flightworthy.governance.reading import Recent, scan
-from flightworthy.governance.segment import Row, rows_of
+from flightworthy.governance.segment import Row, rows_of, without_records
 from flightworthy.ground.errors import LedgerError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=32000",
-            "busy_timeout=5000", "trusted_schema=OFF")
+            "busy_timeout=5000", "trusted_schema=OFF", "secure_delete=ON")
 _WRITER_CACHE, _READER_CACHE = 65_536, 16_384  # KiB; what a reader looks for is in the system's cache as well
 _AT_ONCE = 4096  # rows per statement; SQLite allows 32766 variables
 _AT = "SELECT first, count, kinds, leaves, seal, body FROM segment "
@@ -52,6 +53,7 @@ class SqliteLedger:
                               expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
         self._recent = Recent(str(path), self._firsts, self._rows)
         self.log = SqliteLog(path, self._reader, self._read_lock, self._writer, self._write_lock)
+        self.subjects = SqliteSubjects(str(path), self._reader, self._read_lock, self._writer, self._write_lock)
         self._checkpoints = Checkpoints(lambda: self._connect(_READER_CACHE), self._write_lock)
 
     def _connect(self, cache: int) -> sqlite3.Connection:
@@ -64,8 +66,11 @@ class SqliteLedger:
     def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in _statements((Path(__file__).parent / "schema.sql").read_text()):
+            for statement in _statements(_SCHEMA):
                 connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION - 1:
+            connection.execute(_table("subject"))
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
@@ -85,6 +90,8 @@ class SqliteLedger:
         if block.entries:
             self._write_entries(db, block.entries)
             self._insert(db, "segment", list(chain.from_iterable(rows)), 6)
+        if block.subjects or block.erased or block.expired:
+            self._write_privacy(db, block)
         if not (block.quarantined or block.progress or block.settled):
             return
         db.executemany(
@@ -95,6 +102,18 @@ class SqliteLedger:
         db.executemany("INSERT INTO progress VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position",
                        list(block.progress.items()))
         db.executemany("UPDATE quarantine SET status = ? WHERE id = ?", [(status, id_) for id_, status in block.settled])
+        db.executemany("UPDATE quarantine SET raw = x'' WHERE id = ?", [(i,) for i, status in block.settled if status == ERASED])
+
+    @staticmethod
+    def _write_privacy(db: sqlite3.Connection, block: Block) -> None:
+        db.executemany("INSERT INTO subject VALUES (?, ?, ?, ?)", block.subjects)
+        db.executemany("DELETE FROM subject WHERE ref = ?", [(ref,) for ref in block.erased])
+        for first, last in block.expired:
+            rows = db.execute(f"{_AT}WHERE first BETWEEN ? AND ?", (first, last)).fetchall()
+            db.executemany("UPDATE segment SET kinds = ?, seal = ?, body = ? WHERE first = ?",
+                           [(row[2], row[4], row[5], row[0]) for row in map(without_records, rows)])
+            db.execute("DELETE FROM event WHERE seq BETWEEN ? AND ?", (first, last))
+            db.execute("DELETE FROM newest WHERE seq BETWEEN ? AND ?", (first, last))
 
     def _write_entries(self, db: sqlite3.Connection, entries: Entries) -> None:
         last = db.execute("SELECT last FROM head").fetchone()[0]
@@ -186,6 +205,14 @@ class SqliteLedger:
                 "SELECT status, reason, count(*) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
         return {(status, reason): count for status, reason, count in rows}
 
+    def scrub(self) -> None:
+        if self._writer is not None:
+            with self._read_lock, self._write_lock, translated(str(self.path)):
+                # What is deleted is overwritten (secure_delete); the log ahead holds older pages until it is cut off.
+                if self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    raise LedgerError("another process reads the ledger: what was written ahead stays", where=str(self.path),
+                                      next_step="end what reads it, and scrub again", retryable=True)
+
     def close(self) -> None:
         self._checkpoints.close()
         for connection in (self._writer, self._reader):
@@ -200,6 +227,13 @@ def _halves(rows: int) -> Iterator[int]:
         part = min(_AT_ONCE, 1 << (rows.bit_length() - 1))
         yield part
         rows -= part
+
+
+_SCHEMA = (Path(__file__).parent / "schema.sql").read_text()
+
+
+def _table(name: str) -> str:
+    return next(s for s in _statements(_SCHEMA) if s.startswith(f"CREATE TABLE {name} "))
 
 
 def _statements(script: str) -> list[str]:

@@ -43,6 +43,12 @@ CREATE TABLE quarantine (
   tabular  INTEGER NOT NULL     -- 1: raw is a row of a table, written as JSON
 ) STRICT;
 CREATE INDEX quarantine_by_status ON quarantine (status, id);
+CREATE TABLE subject (          -- keys of the people decisions are about; see governance/privacy/store.py
+  tag     BLOB PRIMARY KEY,
+  ref     BLOB NOT NULL UNIQUE,
+  wrapped BLOB NOT NULL,
+  made    INTEGER NOT NULL      -- microseconds UTC
+) STRICT, WITHOUT ROWID;
 CREATE TABLE progress (
   source   TEXT PRIMARY KEY,
   position INTEGER NOT NULL

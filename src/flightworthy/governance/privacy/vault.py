@@ -1,0 +1,124 @@
+"""Keys of people, as those who decide use them: found or made by name, and gone when a person was erased."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from flightworthy.governance.privacy.keys import PrivacyKeys, fresh, seal, unseal
+from flightworthy.governance.privacy.store import Subject, Subjects
+from flightworthy.ground.errors import LedgerError
+
+_KEPT = 200_000  # people whose keys are held in memory, some 300 bytes each
+_MARK = b"\0covered\0"
+Names = dict[str, "Person"]
+
+
+class Person(NamedTuple):
+    """``word`` is the pseudonym: `ref` in text."""
+
+    ref: bytes
+    word: str
+    cipher: AESGCM
+
+
+def word_of(ref: bytes) -> str:
+    """16 bytes as 22 letters, digits, - and _.
+
+    >>> word_of(bytes(16))
+    'AAAAAAAAAAAAAAAAAAAAAA'
+    """
+    return base64.urlsafe_b64encode(ref).decode().rstrip("=")
+
+
+def ref_of(word: str) -> bytes:
+    """The inverse of `word_of`."""
+    return base64.urlsafe_b64decode(word + "==")
+
+
+class Vault:
+    """For one writer, or for readers. Not thread-safe but for reading."""
+
+    def __init__(self, store: Subjects, keys: PrivacyKeys) -> None:
+        self.store, self.keys = store, keys
+        self._by_tag: dict[bytes, Person] = {}
+        self._by_ref: dict[bytes, Person | None] = {}
+        self._cover = keys.cover()
+
+    def people(self, names: Sequence[str], now: int) -> tuple[Names, list[Subject]]:
+        """Everyone of these names, and the rows of those who are new: they must be committed with what is decided for them.
+        ``now`` microseconds UTC."""
+        tags = {name: self.keys.tag(name) for name in names}
+        missing = [tag for tag in tags.values() if tag not in self._by_tag]
+        new: list[Subject] = []
+        if missing:
+            for row in self.store.find(missing):
+                self._hold(row.tag, self._person(row.ref, self.keys.unwrap(row.wrapped, row.ref)))
+            for tag in missing:
+                if tag not in self._by_tag:
+                    ref, key = fresh()[:16], fresh()
+                    self._hold(tag, self._person(ref, key))
+                    new.append(Subject(tag, ref, self.keys.wrap(key, ref), now))
+        return {name: self._by_tag[tag] for name, tag in tags.items()}, new
+
+    def find(self, names: Sequence[str]) -> dict[str, Subject]:
+        """The rows of those who are known."""
+        tags = {self.keys.tag(name): name for name in names}
+        return {tags[row.tag]: row for row in self.store.find(list(tags))}
+
+    def by_ref(self, ref: bytes) -> Person | None:
+        """Whoever a record is about; None when that person was erased."""
+        if ref not in self._by_ref:
+            rows = self.store.known([ref])
+            self._by_ref[ref] = self._person(ref, self.keys.unwrap(rows[0].wrapped, ref)) if rows else None
+            self._bound()
+        return self._by_ref[ref]
+
+    def keyed(self, field: str, value: str) -> str:
+        """The pseudonym of a value that is not the person's own name."""
+        return word_of(self.keys.keyed(f"field {field}", value))
+
+    def cover(self, raw: bytes) -> bytes:
+        """Bytes that may hold personal data, unreadable without the index key."""
+        return _MARK + seal(self._cover, raw, b"cover")
+
+    def uncover(self, kept: bytes) -> bytes:
+        """What was covered; bytes that were not are given back. Raises `LedgerError`."""
+        if not kept.startswith(_MARK):
+            return kept
+        try:
+            return unseal(self._cover, kept[len(_MARK) :], b"cover")
+        except InvalidTag:
+            raise LedgerError("this record was covered with another key",
+                              next_step="bring back the secret privacy-index") from None
+
+    def forget(self) -> None:
+        """Hold nothing: what was not committed, or was erased elsewhere, is not believed any longer."""
+        self._by_tag.clear()
+        self._by_ref.clear()
+
+    @staticmethod
+    def _person(ref: bytes, key: bytes) -> Person:
+        return Person(ref, word_of(ref), AESGCM(key))
+
+    def _hold(self, tag: bytes, person: Person) -> None:
+        self._by_tag[tag] = self._by_ref[person.ref] = person
+        self._bound()
+
+    def _bound(self) -> None:
+        for held in (self._by_tag, self._by_ref):
+            if len(held) > _KEPT:
+                del held[next(iter(held))]
+
+
+def rewrap(store: Subjects, keys: PrivacyKeys) -> int:
+    """Wrap every key under the newest wrapping key; their number."""
+    after, done = b"", 0
+    while page := store.page(after):
+        store.rewrap([row._replace(wrapped=keys.wrap(keys.unwrap(row.wrapped, row.ref), row.ref)) for row in page])
+        after, done = page[-1].ref, done + len(page)
+    return done
