@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from flightworthy.cli.pilots import ledgers, places, say
+from flightworthy.cli.pilots import Part, parts, places, say
 from flightworthy.decision.engine import Rooms
 from flightworthy.decision.history import changes
 from flightworthy.governance.ledger import Entry, Ledger
@@ -31,8 +31,8 @@ def verify(path: Path, var: Path | None, policy: Path | None, first: int, kept: 
     pilot = load(path)
     trusted = _policy(policy, []) if policy else Policy(_keys(pilot, var))
     results = []
-    with ledgers(pilot, var) as opened:
-        for ledger in opened:
+    with parts(pilot, var) as opened:
+        for ledger, _ in opened:
             results.append(audit(ledger, trusted, first, [_read(file) for file in kept], _progress))
             for finding in ask_all(ledger, trusted):
                 results[-1].found(finding)
@@ -62,7 +62,7 @@ def _progress(done: int) -> None:
 
 def prove(path: Path, var: Path | None, decision: str, out: Path | None) -> None:
     """Write the proof and its certificate."""
-    with ledgers(load(path), var) as opened:
+    with parts(load(path), var) as opened:
         ledger, entry = _find(opened, decision)
         content = disclosure.prove(ledger, entry)
     file = out or Path(f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in entry.key)[:80]}.tlog-proof")
@@ -73,12 +73,12 @@ def prove(path: Path, var: Path | None, decision: str, out: Path | None) -> None
     say(f"{file} proves entry {entry.seq} of {checked.checkpoint.origin}; {words} says it in words")
 
 
-def _find(opened: list[Ledger], decision: str) -> tuple[Ledger, Entry]:
-    for ledger in opened:
+def _find(opened: list[Part], decision: str) -> tuple[Ledger, Entry]:
+    for ledger, _ in opened:
         if decision in (found := ledger.find([decision])):
             return ledger, ledger.read([found[decision]])[0]
     if len(opened) == 1 and number(decision):
-        return opened[0], opened[0].read([int(decision)])[0]
+        return opened[0].ledger, opened[0].ledger.read([int(decision)])[0]
     raise LedgerError("no decision for this event", found=decision, expected="an event's id, or an entry's number")
 
 
@@ -92,8 +92,8 @@ def check(file: Path, policy: Path | None, keys: list[str]) -> None:
 
 def log(path: Path, var: Path | None, as_json: bool) -> None:
     """What was live when."""
-    with ledgers(load(path), var) as opened:
-        found = [change for ledger in opened for change in changes(load(path), ledger)]
+    with parts(load(path), var) as opened:
+        found = [change for ledger, _ in opened for change in changes(load(path), ledger)]
     for change in sorted(found, key=lambda change: change.at):
         say(json.dumps(asdict(change)) if as_json else
             f"{iso(change.at)}  {change.seq:>10,}  {change.what:<12} {change.name}{f'  by {change.who}' if change.who else ''}")
@@ -101,8 +101,8 @@ def log(path: Path, var: Path | None, as_json: bool) -> None:
 
 def publish(path: Path, var: Path | None, folder: Path) -> None:
     """Static files of the log."""
-    with ledgers(load(path), var) as opened:
-        for i, ledger in enumerate(opened):
+    with parts(load(path), var) as opened:
+        for i, (ledger, _) in enumerate(opened):
             to = folder if len(opened) == 1 else folder / str(i)
             say(f"{to}: {static.write(ledger, to):,} entries")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from flightworthy.cli.pilots import rooms, say
@@ -29,12 +30,13 @@ def show(path: Path, var: Path | None, record: int) -> None:
     """Everything known of one record."""
     pilot = load(path)
     ledger = Rooms.of(pilot, rooms(pilot, var)).open_ledger(read_only=True)
-    found = [q for status in ("held", "admitted", "discarded") for q in ledger.quarantine(status, record - 1, 1)
+    found = [q for status in ("held", "admitted", "discarded", "erased") for q in ledger.quarantine(status, record - 1, 1)
              if q.id == record]
+    vault = Rooms.of(pilot, rooms(pilot, var)).open_vault(pilot, ledger)
     ledger.close()
     if not found:
         raise DataError("no such record in quarantine", found=record, next_step="run: flightworthy quarantine list")
-    q = found[0]
+    q = found[0] if vault is None else replace(found[0], raw=vault.uncover(found[0].raw))
     say(f"id {q.id}, {q.status}\nfrom {q.source}, position {q.position}, arrived {iso(q.arrived)}\n"
         f"reason {q.reason}{f' in {q.field}' if q.field else ''}: {q.message}\nraw ({len(q.raw)} bytes):")
     sys.stdout.write(q.raw.decode("utf-8", errors="backslashreplace") + "\n")

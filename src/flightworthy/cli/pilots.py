@@ -10,13 +10,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import NamedTuple
 
 from flightworthy.governance.ledger import Ledger
+from flightworthy.governance.privacy.vault import Vault
 from flightworthy.ground.errors import DataError, LedgerError, ManifestError, nearest
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 
 BUILT_IN = ("fraud", "turbofan")
+
+
+class Part(NamedTuple):
+    """A ledger, and the keys of its people where they are protected."""
+
+    ledger: Ledger
+    vault: Vault | None
 
 
 def say(text: str) -> None:
@@ -58,15 +67,17 @@ def _has_ledger(pilot: Pilot, place: Path) -> bool:
 
 
 @contextmanager
-def ledgers(pilot: Pilot, var: Path | None) -> Iterator[list[Ledger]]:
+def parts(pilot: Pilot, var: Path | None) -> Iterator[list[Part]]:
     """The ledgers in a folder, for reading: its own, and those of the shards of its service. Raises `LedgerError` without any."""
     from flightworthy.decision.engine import Rooms
 
     with ExitStack() as stack:
         opened = []
         for place in places(pilot, var):
-            opened.append(Rooms.of(pilot, place).open_ledger(read_only=True))
-            stack.callback(opened[-1].close)
+            where = Rooms.of(pilot, place)
+            ledger = where.open_ledger(read_only=True)
+            stack.callback(ledger.close)
+            opened.append(Part(ledger, where.open_vault(pilot, ledger)))
         yield opened
 
 

@@ -13,12 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from flightworthy.cli.pilots import ledgers, rooms, say
+from flightworthy.cli.pilots import Part, parts, rooms, say
 from flightworthy.cli.progress import bar, counted
 from flightworthy.decision.engine import Engine, Rooms
 from flightworthy.decision.replay import ReplayReport
 from flightworthy.decision.replay import replay as replay_ledger
-from flightworthy.governance.ledger import Ledger
 from flightworthy.ground.clock import iso, micros
 from flightworthy.ground.errors import DataError
 from flightworthy.ground.money import say as money
@@ -101,11 +100,11 @@ def value(path: Path, var: Path | None, at: str | None, as_json: bool) -> None:
     from flightworthy.decision.valuation import value as total
 
     pilot = load(path)
-    with ledgers(pilot, var) as parts:
+    with parts(pilot, var) as opened:
         now = instant(at)
         if now is None:
-            now = newest(pilot, parts)
-        worth = total(pilot, chain.from_iterable(judge(pilot, ledger, now) for ledger in parts))
+            now = newest(pilot, opened)
+        worth = total(pilot, chain.from_iterable(judge(pilot, ledger, now, vault) for ledger, vault in opened))
     if as_json:
         say(json.dumps({"at": iso(now), **plain(worth)}, indent=2))
         return
@@ -148,13 +147,13 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal) else value
 
 
-def newest(pilot: Pilot, parts: Iterable[Ledger]) -> int:
+def newest(pilot: Pilot, opened: Iterable[Part]) -> int:
     """The newest event time in some ledgers."""
     from flightworthy.decision.line import Line
     from flightworthy.decision.recovery import advance_from_ledger
 
-    line = Line(pilot, {})
-    found = [time for count, time in (advance_from_ledger(line, line.state(), ledger, 1) for ledger in parts) if count]
+    lines = [(Line(pilot, {}, vault), ledger) for ledger, vault in opened]
+    found = [time for count, time in (advance_from_ledger(line, line.state(), ledger, 1) for line, ledger in lines) if count]
     if not found:
         raise DataError("nothing was decided yet", next_step="run: flightworthy decide")
     return max(found)
@@ -164,13 +163,14 @@ def replay(path: Path, var: Path | None, as_json: bool) -> None:
     """Exit code 1 when anything differs."""
     pilot = load(path)
     models = Rooms.of(pilot, rooms(pilot, var)).models
-    with ledgers(pilot, var) as parts, bar("replaying"):
-        report = sum((replay_ledger(pilot, ledger, models) for ledger in parts), ReplayReport())
+    with parts(pilot, var) as opened, bar("replaying"):
+        report = sum((replay_ledger(pilot, ledger, models, vault=vault) for ledger, vault in opened), ReplayReport())
     if as_json:
         say(json.dumps(plain(report), indent=2))
     else:
         say(f"{report.decisions} decisions replayed, {report.outcomes} outcomes, {report.mismatches} differ"
-            + (f", {report.other_manifest} of another manifest not compared" if report.other_manifest else ""))
+            + (f", {report.other_manifest} of another manifest not compared" if report.other_manifest else "")
+            + (f", {report.erased} about people who were erased not compared" if report.erased else ""))
         for difference in report.differences:
             say(f"  entry {difference['seq']} ({difference['id']}): {', '.join(difference['members'])}")
     sys.exit(1 if report.mismatches else 0)

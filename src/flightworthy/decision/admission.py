@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from flightworthy.decision.consent import Consents
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import OutcomeRecord
 from flightworthy.decision.work import EVENT, PAST, Arrivals, Earlier, Ints, Repeated, Told, Work
@@ -30,6 +31,7 @@ class Admission:
 
     def __init__(self, line: Line, ledger: Ledger) -> None:
         self.line, self.ledger = line, ledger
+        self.consents = Consents.of(line, ledger)
         self.outcomes = OutcomeContract(line.pilot)
         self.lateness = line.pilot.manifest.events.lateness
         self.watermark = -(2**62)
@@ -43,8 +45,12 @@ class Admission:
         work = Work(arrivals, [None] * len(arrivals.raws))
         truths = self._read(work)
         self._check(work)
+        if self.line.veil is not None:
+            work.events, work.people = self.line.veil.at_door(work.events, arrivals.arrived)
         ids = self.line.contract.event_ids(work.events)
         known = self._known(ids + [truth.event_id for _, truth in truths])
+        if self.consents is not None and not arrivals.past:
+            ids = self._without_consent(work, ids, known)
         self._admit_events(work, ids, known)
         self._admit_outcomes(work, truths, known)
         self.in_flight.update(zip(work.ids, repeat(work)))
@@ -64,8 +70,13 @@ class Admission:
         """The quarantine row of a record."""
         raw, kind = arrivals.raws[index], EVENT if arrivals.kinds is None else arrivals.kinds[index]
         return Quarantined(arrivals.source, arrivals.position + index, arrivals.arrived, rejection.reason, rejection.field,
-                           rejection.message[:500], bytes_of(raw), kind=PAST if arrivals.past and kind == EVENT else kind,
+                           rejection.message[:500], self._covered(bytes_of(raw)),
+                           kind=PAST if arrivals.past and kind == EVENT else kind,
                            table=not isinstance(raw, bytes))
+
+    def _covered(self, raw: bytes) -> bytes:
+        """Where people are protected, what nobody could read may be about any of them."""
+        return raw if self.line.veil is None else self.line.veil.held().cover(raw)
 
     def _reject(self, work: Work, index: int, rejection: Rejection) -> None:
         work.results[index] = rejection
@@ -130,6 +141,21 @@ class Admission:
         known.update(self.ledger.find([name for name in ids if name not in known] if known else ids))
         return known
 
+    def _without_consent(self, work: Work, ids: list[str], known: Known) -> list[str]:
+        """Note who consented; where the manifest says so, refuse new events of those who did not. Returns the ids left."""
+        assert self.consents is not None  # noqa: S101
+        given = self.consents.given([getattr(event, self.line.pilot.subject) for event in work.events])
+        if self.consents.refuse and work.arrivals.spilled is None:
+            rows = [row for row, entry in enumerate(given) if entry or ids[row] in known]
+            if len(rows) < len(ids):
+                for row in sorted(set(range(len(ids))) - set(rows)):
+                    self._reject(work, work.at[row], Rejection(
+                        "no_consent", self.line.pilot.subject, f"no consent was given for the purpose '{self.consents.purpose}'"))
+                work.keep(rows)
+                ids, given = [ids[row] for row in rows], [given[row] for row in rows]
+        work.consents = given
+        return ids
+
     def _admit_events(self, work: Work, ids: list[str], known: Known) -> None:
         """Keep the events that are new and in time. Nearly all batches are regular: then no event is looked at alone."""
         index = dict(zip(ids, range(len(ids)), strict=True))
@@ -137,6 +163,7 @@ class Admission:
         if len(index) < len(ids) or late or (known and not index.keys().isdisjoint(known)):
             rows = self._sift(work, ids, known)
             work.keep(rows)
+            work.consents = [work.consents[row] for row in rows] if work.consents else []
             ids = [ids[row] for row in rows]
             index = dict(zip(ids, range(len(ids)), strict=True))
         work.ids, work.index = ids, index
@@ -182,7 +209,7 @@ class Admission:
                                                 "this event is part of the history and was not decided"))
             return
         work.results[place] = earlier
-        if earlier.event != event:
+        if earlier.event != event and not getattr(earlier.record, "erased", False):
             conflict = Rejection("id_conflict", self.line.contract.id_field,
                                  "another event with this id was decided; its decision is the answer")
             work.quarantined.append(self.quarantined(work.arrivals, place, conflict))

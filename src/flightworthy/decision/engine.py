@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from flightworthy.decision.admission import Admission
-from flightworthy.decision.fallback import DEFAULT, SPILLED
+from flightworthy.decision.consent import NO_CONSENT
+from flightworthy.decision.fallback import BASELINE, DEFAULT, SPILLED, Scored
 from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
 from flightworthy.decision.record import VERSION, ActRecord, entries_of
 from flightworthy.decision.recovery import advance_from_ledger
@@ -18,6 +20,8 @@ from flightworthy.governance.ledger import ACT, Block, Ledger
 from flightworthy.governance.log.keys import signers
 from flightworthy.governance.log.note import Signer
 from flightworthy.governance.log.publisher import Publisher
+from flightworthy.governance.privacy.keys import PrivacyKeys
+from flightworthy.governance.privacy.vault import Vault
 from flightworthy.governance.secrets import Secrets
 from flightworthy.ground import registry
 from flightworthy.ground.clock import Clock, SystemClock
@@ -66,14 +70,21 @@ class Rooms:
         return opened
 
 
+    def open_vault(self, pilot: Pilot, ledger: Ledger) -> Vault | None:
+        """The keys of the people in a ledger; None where the manifest says nothing of people. Raises `AdapterError`."""
+        return None if pilot.manifest.privacy is None else Vault(ledger.subjects, PrivacyKeys(self.open_secrets()))
+
+
 class Engine:
     """Decides events and takes in outcomes. Not thread-safe: stages must be called in order (see `stream`)."""
 
     def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
-                 clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = ()) -> None:
+                 clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = (),
+                 vault: Vault | None = None) -> None:
         self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
         self.publisher = Publisher(ledger, signers) if signers else None
-        self.line = Line(pilot, models)
+        self.vault = vault
+        self.line = Line(pilot, models, vault)
         self.state: FeatureState
         self.admission: Admission
         self._snapshot = state_folder / "features.npz" if state_folder is not None else None
@@ -90,8 +101,9 @@ class Engine:
         """
         rooms = Rooms.of(pilot, base)
         folder = models or rooms.models
-        return cls(pilot, rooms.open_ledger(), load_models(pilot, folder), rooms.state if snapshots else None, clock, folder,
-                   signers(rooms.open_secrets(), pilot.name, rooms.part))
+        ledger = rooms.open_ledger()
+        return cls(pilot, ledger, load_models(pilot, folder), rooms.state if snapshots else None, clock, folder,
+                   signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger))
 
     def adopt(self, line: Line, state: FeatureState | None) -> None:
         """Go on with another line, and with its feature state where its features are others. No batch may be under way."""
@@ -151,10 +163,22 @@ class Engine:
             scored = chain.passed_over([f"{SPILLED}: {s.why}" for s in spilled], DEFAULT)
         elif self.killed:
             scored = chain.passed_over([KILL_SWITCH] * len(work.frame))
+        elif 0 in work.consents and self.admission.consents is not None:
+            scored = self._score_consenting(work, self.admission.consents.step)
         else:
             scored = chain.score(self.line.inputs(work.frame))
         work.outputs, work.paths = scored.outputs, scored.paths
         work.clocks[2] = (self.clock.tick() - started) // 1000
+
+    def _score_consenting(self, work: Work, otherwise: str) -> Scored:
+        """The models see those who consented, and nobody else."""
+        asked = np.array(work.consents) > 0
+        out = self.line.chain.passed_over([NO_CONSENT] * len(asked), DEFAULT if otherwise == DEFAULT else BASELINE)
+        scored = self.line.chain.score(self.line.inputs(work.frame[asked]))
+        out.outputs[asked] = scored.outputs
+        for row, path in zip(np.flatnonzero(asked).tolist(), scored.paths, strict=True):
+            out.paths[row] = path
+        return out
 
     def finish(self, work: Work) -> None:
         """Policy, reasons, records, canonical bytes."""
@@ -165,7 +189,8 @@ class Engine:
             spilled = _spilled(work)
             moments = Moments([arrived] * n, [self.clock.now()] * n, [work.clocks] * n) if spilled is None else Moments(
                 [s.arrived for s in spilled], [s.decided for s in spilled], [[0, 0, 0]] * n)
-            work.records = self.line.decide(work.events, seqs, work.frame, work.arms, work.outputs, work.paths, moments)
+            work.records = self.line.decide(work.events, seqs, work.frame, work.arms, work.outputs, work.paths, moments,
+                                            work.consents)
         records = work.records
         if work.outcomes:
             records = list(records)
@@ -174,23 +199,23 @@ class Engine:
                                         told.truth.known_at, arrived)
                 work.results[told.place] = record
                 records.insert(told.seq - self._first(work), record)
-        work.entries = entries_of(records)
+        work.entries = self.line.records.entries(records)
 
     def act(self, name: str, who: str, said: dict[str, str]) -> ActRecord:
         """Write down that something was done; returns when it is durable. No batch may be under way."""
         return self.acts(who, [(name, said)])[0]
 
-    def acts(self, who: str, done: Sequence[tuple[str, dict[str, str]]]) -> list[ActRecord]:
-        """Write several down with one commit."""
+    def acts(self, who: str, done: Sequence[tuple[str, dict[str, str]]], **also: Any) -> list[ActRecord]:
+        """Write several down with one commit, together with other members of its `Block`."""
         with self.ledger.turn() as last:
             self._catch_up(last)
-            return self._acts(who, done)
+            return self._acts(who, done, also)
 
-    def _acts(self, who: str, done: Sequence[tuple[str, dict[str, str]]]) -> list[ActRecord]:
+    def _acts(self, who: str, done: Sequence[tuple[str, dict[str, str]]], also: dict[str, Any]) -> list[ActRecord]:
         first, now = self.admission.next_seq, self.clock.now()
         records = [ActRecord(VERSION, ACT, first + i, name, who, said, now) for i, (name, said) in enumerate(done)]
         if records:
-            self.ledger.commit(Block(entries_of(records)))
+            self.ledger.commit(Block(entries_of(records), **also))
             self.admission.next_seq += len(records)
         return records
 
@@ -206,8 +231,8 @@ class Engine:
 
     def commit(self, work: Work, progress: dict[str, int] | None = None) -> None:
         """Make the batch durable. Raises `LedgerError`; then `recover` before going on."""
-        if work.entries or work.quarantined or progress:
-            self.ledger.commit(Block(work.entries, work.quarantined, progress or {}))
+        if work.entries or work.quarantined or progress or work.people:
+            self.ledger.commit(Block(work.entries, work.quarantined, progress or {}, subjects=work.people))
         self.admission.release(work)
 
     @staticmethod
@@ -221,6 +246,8 @@ class Engine:
         number."""
         self.state = self.line.state()
         self.admission = Admission(self.line, self.ledger)
+        if self.vault is not None:
+            self.vault.forget()
         saved = None
         if self._snapshot is not None:
             saved = snapshot.restore(self._snapshot, self.state, self.pilot.recipe_digest)
@@ -244,6 +271,10 @@ class Engine:
             self.admission.watermark = max(self.admission.watermark, watermark)
             self.admission.next_seq = last + 1
             self.killed = self._read_switch()
+            if self.vault is not None:
+                self.vault.forget()
+            if self.admission.consents is not None:
+                self.admission.consents.forget()
 
     def save(self) -> None:
         """Write a snapshot of the feature state (all batches must be committed)."""

@@ -9,6 +9,7 @@ import msgspec
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.work import EVENT, OUTCOME, PAST, Arrivals
 from flightworthy.governance.ledger import Block, Ledger, Quarantined
+from flightworthy.governance.privacy.vault import Vault
 from flightworthy.ground.errors import DataError
 from flightworthy.integration.contract import Raw, Rejection
 
@@ -56,7 +57,7 @@ def _again(engine: Engine, batch: list[Quarantined], repaired: bytes | None) -> 
 
 
 def _send(engine: Engine, held: list[Quarantined], repaired: bytes | None, past: bool) -> list[int]:
-    raws = [repaired if repaired is not None else _raw(q) for q in held]
+    raws = [repaired if repaired is not None else _raw(q, engine.vault) for q in held]
     kinds = [OUTCOME if q.kind == OUTCOME else EVENT for q in held]
     try:
         work = engine.prepare(Arrivals(raws, engine.clock.now(), kinds, "retry", past=past))
@@ -65,7 +66,7 @@ def _send(engine: Engine, held: list[Quarantined], repaired: bytes | None, past:
         conflicts = {q.position for q in work.quarantined}
         through = [q.id for i, (q, result) in enumerate(zip(held, work.results, strict=True))
                    if not isinstance(result, Rejection) and i not in conflicts]
-        engine.ledger.commit(Block(work.entries, (), {}, [(i, "admitted") for i in through]))
+        engine.ledger.commit(Block(work.entries, (), {}, [(i, "admitted") for i in through], subjects=work.people))
     except BaseException:
         engine.recover()
         raise
@@ -73,8 +74,9 @@ def _send(engine: Engine, held: list[Quarantined], repaired: bytes | None, past:
     return through
 
 
-def _raw(held: Quarantined) -> Raw:
+def _raw(held: Quarantined, vault: Vault | None) -> Raw:
+    raw = held.raw if vault is None else vault.uncover(held.raw)
     if not held.table:
-        return held.raw
-    row: dict[str, Any] = msgspec.json.decode(held.raw)
+        return raw
+    row: dict[str, Any] = msgspec.json.decode(raw)
     return row

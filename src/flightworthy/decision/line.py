@@ -22,7 +22,9 @@ from flightworthy.decision.guard import Guard
 from flightworthy.decision.policy import Policy
 from flightworthy.decision.record import VERSION, OutcomeRecord, Recorder
 from flightworthy.decision.route import HOLDOUT, TREATED, Router
+from flightworthy.decision.veil import Veil
 from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME
+from flightworthy.governance.privacy.vault import Vault
 from flightworthy.governance.reasons import Reason, Reasons
 from flightworthy.ground.errors import ModelError
 from flightworthy.integration.batch import Columns, Frames
@@ -76,7 +78,7 @@ class FeatureRows:
 class Line:
     """Everything a pilot compiles to. Immutable but for the feature state handed to it."""
 
-    def __init__(self, pilot: Pilot, models: dict[str, LoadedModel]) -> None:
+    def __init__(self, pilot: Pilot, models: dict[str, LoadedModel], vault: Vault | None = None) -> None:
         manifest = pilot.manifest
         self.pilot, self._pilot_digest = pilot, bytes.fromhex(pilot.digest)
         self.contract = Contract(pilot)
@@ -98,7 +100,8 @@ class Line:
         self.router = Router(manifest.rollout.salt or pilot.name, manifest.rollout.holdout)
         self._shares = {arm: self.router.propensity(arm) for arm in (TREATED, HOLDOUT)}
         self._adverse = set(manifest.policy.adverse)
-        self.records = Recorder(self.contract)
+        self.veil = Veil(pilot, self.contract, vault) if manifest.privacy is not None else None
+        self.records = Recorder(self.contract, self.veil)
         absent = manifest.outcomes.absent
         self.no_label = float("nan") if absent is None else float(absent)
         self._falling = pilot.target.type == BOOLEAN
@@ -151,8 +154,8 @@ class Line:
         return frame[:, self.frames.inputs]
 
     def decide(self, events: Sequence[Any], seqs: Sequence[int], frame: Floats, arms: list[str], outputs: Floats,
-               paths: list[list[str]], moments: Moments) -> list[Any]:
-        """Policy, reasons and the complete records."""
+               paths: list[list[str]], moments: Moments, consents: Sequence[int] = ()) -> list[Any]:
+        """Policy, reasons and the complete records. ``consents``: the entries that gave them, where they are asked for."""
         frame[:, self.frames.outputs] = outputs
         by = [BASELINE if arm == HOLDOUT and not path[0].startswith(SPILLED) else path[-1]
               for arm, path in zip(arms, paths, strict=True)]
@@ -169,7 +172,7 @@ class Line:
             numbers_of(frame[:, self.frames.features]), arms, map(self._shares.__getitem__, arms),
             [self._digests.get(path[-1]) for path in paths], numbers_of(outputs), paths, by, chosen.rules.tolist(), actions,
             self._actions(np.full(len(by), self._order[BASELINE]), base), moments.arrived, moments.decided, moments.clocks,
-            repeat(self._pilot_digest), chosen.amounts(), base.amounts(), by_row))
+            repeat(self._pilot_digest), chosen.amounts(), base.amounts(), by_row, consents or repeat(0)))
 
     def _choose(self, frame: Floats, who: Ints, base: Choice) -> Choice:
         """Each row's rule and quantity by the policy that decides it."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Entries, Entry
+from flightworthy.decision.veil import Veil
+from flightworthy.governance.ledger import ACT, DECISION, EXPIRED, HISTORY, OUTCOME, Entries, Entry
 from flightworthy.governance.log.leaf import leaf_hashes
 from flightworthy.governance.reasons import Reason
 from flightworthy.ground.errors import LedgerError
@@ -50,40 +51,58 @@ class ActRecord(msgspec.Struct, frozen=True, gc=False):
     arrived: int
 
 
-def history_type(contract: Contract) -> Any:
+_PRIVATE: list[Any] = [("commits", bytes, b""), ("sealed", bytes, b""), ("erased", bool, False)]
+
+
+def history_type(event: Any) -> Any:
     """The record type of an event of the past: remembered by the features, never decided."""
-    return msgspec.defstruct("HistoryRecord", [("v", int), ("kind", str), ("seq", int), ("id", str),
-                                               ("event", contract.event), ("arrived", int)], frozen=True, gc=False)
+    return msgspec.defstruct("HistoryRecord", [("v", int), ("kind", str), ("seq", int), ("id", str), ("event", event),
+                                               ("arrived", int), *_PRIVATE], frozen=True, gc=False, omit_defaults=True)
 
 
-def decision_type(contract: Contract) -> Any:
+def decision_type(event: Any) -> Any:
     """The record type of a pilot: its event, and everything that led from it to the action.
 
     features: values in the order of the pilot, NaN = unknown · arm and propensity: as drawn · model: digest of the one
     that answered · outputs: its answer, NaN = none · path: failed steps of the models with reason, then who answered ·
     by: whose policy decided (the baseline in the holdout) · rule: index in that policy · otherwise, otherwise_quantity:
     what the baseline would have done · arrived, decided: microseconds UTC · clocks: microseconds spent waiting, on
-    features and on the model, for the whole batch · pilot: digest of the manifest.
+    features and on the model, for the whole batch · pilot: digest of the manifest · consent: the entry
+    that gave it, 0 where it is not asked for. Where a manifest says what is private: sealed: event fields, features, outputs and
+    reasons under the person's key (then they are empty beside it) · commits: SHA-256 of what is sealed · erased: never stored,
+    said by a reader when the key is gone.
     """
     return msgspec.defstruct("DecisionRecord", [
-        ("v", int), ("kind", str), ("seq", int), ("id", str), ("event", contract.event), ("features", list[float]),
+        ("v", int), ("kind", str), ("seq", int), ("id", str), ("event", event), ("features", list[float]),
         ("arm", str), ("propensity", float), ("model", bytes | None), ("outputs", list[float]), ("path", list[str]),
         ("by", str), ("rule", int), ("action", str), ("otherwise", str), ("arrived", int), ("decided", int),
         ("clocks", list[int]), ("pilot", bytes), ("quantity", float | None, None),
-        ("otherwise_quantity", float | None, None), ("reasons", tuple[Reason, ...], ())],
+        ("otherwise_quantity", float | None, None), ("reasons", tuple[Reason, ...], ()), ("consent", int, 0), *_PRIVATE],
         frozen=True, gc=False, omit_defaults=True)
 
 
 class Recorder:
     """Makes records into entries and back, for the contract of one pilot."""
 
-    def __init__(self, contract: Contract) -> None:
-        self.decision, self.history = decision_type(contract), history_type(contract)
+    def __init__(self, contract: Contract, veil: Veil | None = None) -> None:
+        self.decision, self.history, self.veil = decision_type(contract.event), history_type(contract.event), veil
+        stored = (decision_type(contract.stored), history_type(contract.stored)) if veil else (self.decision, self.history)
         self._decoders = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in
-                          ((DECISION, self.decision), (HISTORY, self.history), (OUTCOME, OutcomeRecord), (ACT, ActRecord))}
+                          ((DECISION, stored[0]), (HISTORY, stored[1]), (OUTCOME, OutcomeRecord), (ACT, ActRecord))}
+
+    def entries(self, records: Sequence[Any]) -> Entries:
+        """Records as they are stored: what is private is sealed."""
+        return entries_of(records if self.veil is None else list(map(self.veil.seal, records)))
 
     def read(self, entry: Entry) -> Any:
-        """The record of an entry. Raises `LedgerError` when it is another entry's, or does not fit the contract."""
+        """The record of an entry, opened. Raises `LedgerError` when it is another entry's, or does not fit the contract."""
+        record = self.stored(entry)
+        return record if self.veil is None or entry.kind not in (DECISION, HISTORY) else self.veil.open(record)
+
+    def stored(self, entry: Entry) -> Any:
+        """The record of an entry as it lies there."""
+        if entry.kind == EXPIRED:
+            raise LedgerError("this record was kept as long as the manifest says, and is gone", where=f"entry {entry.seq}")
         try:
             record = self._decoders[entry.kind].decode(entry.content)
         except msgspec.MsgspecError as error:

@@ -48,7 +48,10 @@ def renew(engine: Engine, folder: Path) -> Renewed:
     if (pilot.name, pilot.manifest.adapters.ledger) != (engine.pilot.name, engine.pilot.manifest.adapters.ledger):
         raise DataError("a reload cannot move to another pilot or another ledger", where=str(folder),
                         found=f"{pilot.name}, {pilot.manifest.adapters.ledger}", next_step="start a service of its own")
-    line = Line(pilot, load_models(pilot, engine.models_folder))
+    if (pilot.manifest.privacy is None) != (engine.vault is None):
+        raise DataError("whether people are protected cannot change under a running service", where=str(folder),
+                        found="privacy", next_step="start the service again")
+    line = Line(pilot, load_models(pilot, engine.models_folder), engine.vault)
     line.guards = engine.line.guards
     line.use(line.chain.models)
     _try(engine, line)

@@ -13,6 +13,7 @@ from flightworthy.decision.line import Line, Moments
 from flightworthy.decision.record import entries_of
 from flightworthy.decision.recovery import Stretch, features_of, stretches
 from flightworthy.governance.ledger import Ledger
+from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
 from flightworthy.model.asked import LoadedModel
@@ -23,30 +24,35 @@ SHOWN = 20
 @dataclass
 class ReplayReport:
     """What a replay found. ``other_manifest`` decisions were made under another manifest and only advanced the state;
-    ``differences`` names the members of the first records that differ."""
+    those about people who were ``erased`` cannot be recomputed; ``differences`` names the members of the first records that
+    differ."""
 
     decisions: int = 0
     outcomes: int = 0
     mismatches: int = 0
     other_manifest: int = 0
+    erased: int = 0
     differences: list[dict[str, Any]] = field(default_factory=list)
 
     def __add__(self, other: ReplayReport) -> ReplayReport:
         """Of both ledgers together."""
         return ReplayReport(self.decisions + other.decisions, self.outcomes + other.outcomes, self.mismatches + other.mismatches,
-                            self.other_manifest + other.other_manifest, (self.differences + other.differences)[:SHOWN])
+                            self.other_manifest + other.other_manifest, self.erased + other.erased,
+                            (self.differences + other.differences)[:SHOWN])
 
 
-def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None) -> ReplayReport:
+def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None, vault: Vault | None = None) -> ReplayReport:
     """Recompute the whole ledger with the models it names. Raises `ModelError` when one of them is missing."""
     store = ModelStore(models)
     loaded: dict[str, LoadedModel] = {}
-    line = line or Line(pilot, {})
+    line = line or Line(pilot, {}, vault)
     state, report = line.state(), ReplayReport()
     for stretch in stretches(line, ledger):
         frame = features_of(line, state, stretch)
         ours = [row for row, record in enumerate(stretch.records) if record.pilot.hex() == line.pilot.digest]
         report.other_manifest += len(stretch.records) - len(ours)
+        report.erased += sum(stretch.records[row].erased for row in ours)
+        ours = [row for row in ours if not stretch.records[row].erased]
         for name in {r.model.hex() for r in (stretch.records[row] for row in ours) if r.model is not None} - loaded.keys():
             loaded[name] = LoadedModel(store.load(name), pilot.folder)
         report.outcomes += len(stretch.truths)
@@ -75,10 +81,12 @@ def _compare(line: Line, stretch: Stretch, frame: Any, rows: list[int], report: 
         outputs = line.chain.models[step].predict(line.inputs(frame))
     moments = Moments([r.arrived for r in records], [r.decided for r in records], [r.clocks for r in records])
     again = line.decide([r.event for r in records], [r.seq for r in records], frame,
-                        line.route([r.event for r in records]), outputs, [r.path for r in records], moments)
-    for row, old, new, content in zip(rows, records, again, entries_of(again).contents, strict=True):
+                        line.route([r.event for r in records]), outputs, [r.path for r in records], moments,
+                        [r.consent for r in records])
+    before = [stretch.entries[row].content for row in rows] if line.veil is None else entries_of(records).contents
+    for old, new, was, now in zip(records, again, before, entries_of(again).contents, strict=True):
         report.decisions += 1
-        if content != stretch.entries[row].content:
+        if was != now:
             report.mismatches += 1
             if len(report.differences) < SHOWN:
                 report.differences.append({"seq": old.seq, "id": old.id, "members": _differing(old, new)})

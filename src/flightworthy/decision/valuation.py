@@ -12,6 +12,7 @@ from flightworthy.decision.line import Line
 from flightworthy.decision.record import ANSWERED
 from flightworthy.decision.route import HOLDOUT
 from flightworthy.governance.ledger import ACT, DECISION, OUTCOME, Ledger
+from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.expressions.exact import Value
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.manifest.schema import FieldSpec
@@ -59,13 +60,13 @@ class Valuation:
         return Interval(*(x * self.treated - cost for x in (interval.value, interval.low, interval.high)))
 
 
-def judge(pilot: Pilot, ledger: Ledger, now: int) -> Iterator[Judged]:
+def judge(pilot: Pilot, ledger: Ledger, now: int, vault: Vault | None = None) -> Iterator[Judged]:
     """Every decision, in order, with the outcome known at ``now`` (event time, microseconds): the latest correction
     counts; where the manifest says what absence means, a decision older than the horizon is final without one, and
     younger ones are pending even when their outcome is known: outcomes of one kind are reported early, and counting
     them alone would bend every figure. Where a caller was told another action than the ledger's, because it was out of
     reach, what was told is what was done, and is priced."""
-    line, price = Line(pilot, {}), Pricer(pilot).price
+    line, price = Line(pilot, {}, vault), Pricer(pilot).price
     outcomes = pilot.manifest.outcomes
     horizon = outcomes.horizon if outcomes.horizon is not None else outcomes.delay
     absent = None if outcomes.absent is None else float(outcomes.absent)

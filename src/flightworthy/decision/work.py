@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from flightworthy.decision.record import OutcomeRecord
 from flightworthy.governance.ledger import HISTORY, Entries, Quarantined
+from flightworthy.governance.privacy.store import Subject
 from flightworthy.integration.contract import Raw, Rejection
 from flightworthy.integration.outcomes import Outcome
 
@@ -98,6 +99,8 @@ class Work:
     clocks: list[int] = field(default_factory=lambda: [0, 0, 0])
     records: list[Any] = field(default_factory=list)  # of the events, once they are decided or remembered
     entries: Entries = field(default_factory=Entries)
+    people: list[Subject] = field(default_factory=list)  # who are new
+    consents: list[int] = field(default_factory=list)  # (n) the entry that gave it, 0 without; empty where it is not asked for
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leave only some of the events."""

@@ -96,11 +96,12 @@ def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
     where = Rooms.of(pilot, var)
     ledger = where.open_ledger(read_only=True)
     with bar("replaying every decision"):
-        replayed = replay(pilot, ledger, where.models)
+        vault = where.open_vault(pilot, ledger)
+        replayed = replay(pilot, ledger, where.models, vault=vault)
     with bar("pricing", report.decisions) as advance:
         trained = learned.trained
         evidence = gather(pilot, ledger, newest[0], report, replayed, trained.metrics, trained.gain,
-                          trained.artifact.digest, memory, advance)
+                          trained.artifact.digest, memory, advance, vault)
     ledger.close()
     with bar("drawing the report"):
         out.mkdir(parents=True, exist_ok=True)

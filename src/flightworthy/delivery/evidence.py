@@ -13,6 +13,7 @@ from flightworthy.decision.replay import ReplayReport
 from flightworthy.decision.route import HOLDOUT
 from flightworthy.decision.valuation import PENDING, Judged, Valuation, judge, value
 from flightworthy.governance.ledger import Ledger
+from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.stream import StreamReport
 
@@ -106,7 +107,7 @@ class Collector:
 
 def gather(pilot: Pilot, ledger: Ledger, now: int, stream: StreamReport, replay: ReplayReport, metrics: dict[str, Any],
            gain: dict[str, float], model: str, memory: list[dict[str, Any]],
-           advance: Callable[[int], None] = lambda n: None) -> Evidence:
+           advance: Callable[[int], None] = lambda n: None, vault: Vault | None = None) -> Evidence:
     """Judge the whole ledger at ``now`` (event time, microseconds) and collect."""
     collector, seen = Collector(pilot), [0]
 
@@ -116,7 +117,7 @@ def gather(pilot: Pilot, ledger: Ledger, now: int, stream: StreamReport, replay:
         if seen[0] % 1000 == 0:
             advance(seen[0])
 
-    valuation = value(pilot, judge(pilot, ledger, now), watch)
+    valuation = value(pilot, judge(pilot, ledger, now, vault), watch)
     quarantine: dict[str, int] = {}
     for (_, reason), count in ledger.quarantine_counts().items():
         quarantine[reason] = quarantine.get(reason, 0) + count

@@ -89,7 +89,7 @@ class Block:
     settled: Sequence[tuple[int, str]] = ()  # quarantine id → new status; one that is `ERASED` loses its bytes
     subjects: Sequence[Subject] = ()  # people who are new
     erased: Sequence[bytes] = ()  # refs of people whose keys are destroyed
-    expired: Sequence[tuple[int, int]] = ()  # first and last entry of whole segments whose records go, and whose leaves stay
+    expired: Sequence[tuple[int, int]] = ()  # first and last entry: records of whole segments in between go
 
 
 class Counts(NamedTuple):

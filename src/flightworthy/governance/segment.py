@@ -16,7 +16,8 @@ import msgspec
 import zstandard
 
 from flightworthy.governance.ledger import EXPIRED, Entries, Entry
-from flightworthy.governance.log.leaf import leaf_hash_of, leaf_hashes
+from flightworthy.governance.log.leaf import leaf, leaf_hash_of, leaf_hashes
+from flightworthy.governance.log.merkle import leaf_hash
 from flightworthy.ground.errors import LedgerError
 
 Row = tuple[int, int, str, bytes, bytes, bytes]  # first, count, kinds, leaves, seal, body
@@ -33,10 +34,23 @@ def rows_of(entries: Entries, compressor: zstandard.ZstdCompressor) -> list[Row]
     return rows
 
 
-def without_records(row: Row) -> Row:
-    """A segment of which only the leaves are kept."""
-    head = (row[0], row[1], json.dumps([EXPIRED]), row[3])
-    return (*head, seal(*head, b""), b"")
+def without_records(row: Row, compressor: zstandard.ZstdCompressor) -> Row:
+    """A segment of which only the leaves are kept: in the place of each record its digest, in the place of its key its kind."""
+    found = list(unpack([row])[0].entries(0, set()))
+    made = Entries(row[0], [EXPIRED] * row[1], [e.kind for e in found], [sha256(e.content).digest() for e in found])
+    head, body = (row[0], row[1], json.dumps([EXPIRED]), row[3]), pack([made], compressor)[0]
+    return (*head, seal(*head, body), body)
+
+
+def together(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """First and last entries of segments, those that follow one another as one."""
+    out: list[tuple[int, int]] = []
+    for row in rows:
+        if out and out[-1][1] == row[0] - 1:
+            out[-1] = (out[-1][0], row[0] + row[1] - 1)
+        else:
+            out.append((row[0], row[0] + row[1] - 1))
+    return out
 
 
 def seal(first: int, count: int, kinds: str, leaves: bytes, body: bytes) -> bytes:
@@ -67,17 +81,10 @@ def unpack(rows: Sequence[Row]) -> list[Segment]:
         if found != row[4]:
             raise _altered(f"the segment from entry {row[0]} on", found.hex(), row[4].hex())
     try:
-        full: list[bytes | bytearray | memoryview[int]] = [row[5] for row in rows if row[5]]
-        made = iter(zstandard.ZstdDecompressor().multi_decompress_to_buffer(full) if full else ())
+        made = zstandard.ZstdDecompressor().multi_decompress_to_buffer([row[5] for row in rows]) if rows else ()
     except (zstandard.ZstdError, ValueError) as error:
         raise _altered(f"a segment from entry {rows[0][0]} on", str(error), "a readable segment") from error
-    return [Segment(row[0], row[1], next(made).tobytes() if row[5] else _nothing(row[1]), row[3]) for row in rows]
-
-
-def _nothing(count: int) -> bytes:
-    """The plain text of a segment of which only the leaves are kept."""
-    index = msgspec.msgpack.encode(([EXPIRED] * count, [""] * count, [0] * count))
-    return len(index).to_bytes(4, "big") + index
+    return [Segment(row[0], row[1], made[i].tobytes(), row[3]) for i, row in enumerate(rows)]
 
 
 class Segment:
@@ -98,9 +105,9 @@ class Segment:
         """The entry with this number. Raises `LedgerError` when its bytes do not match its leaf."""
         i = seq - self.first
         content = self._plain[self._starts[i] : self._starts[i + 1]]
-        if self._kinds[i] == EXPIRED:
-            return Entry(seq, EXPIRED, "", b"", self._leaves[32 * i : 32 * i + 32])
-        found, stored = leaf_hash_of(seq, self._kinds[i], content), self._leaves[32 * i : 32 * i + 32]
+        stored = self._leaves[32 * i : 32 * i + 32]
+        found = leaf_hash_of(seq, self._kinds[i], content) if self._kinds[i] != EXPIRED else \
+            leaf_hash(leaf(seq, self._keys[i], content))
         if found != stored:
             raise _altered(f"entry {seq}", found.hex(), stored.hex())
         return Entry(seq, self._kinds[i], self._keys[i], content, stored)

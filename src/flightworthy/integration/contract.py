@@ -83,6 +83,14 @@ class Contract:
                    for name, spec in sorted(events.fields.items(), key=lambda item: item[1].nullable)]
         self.event = msgspec.defstruct("Event", members, frozen=True, gc=False,
                                        forbid_unknown_fields=self._strict)
+        self.private = tuple(n for n in events.fields if pilot.stored(n) == "encrypt")
+        self.dropped = tuple(n for n in events.fields if pilot.stored(n) == "drop")
+        # As it is stored where fields are private: they may be missing.
+        self.stored = self.event if not (self.private or self.dropped) else msgspec.defstruct(
+            "Event", [(m[0], m[1] | None, None) if m[0] in self.private + self.dropped else m for m in self._last(members)],
+            frozen=True, gc=False)
+        self.secret = msgspec.defstruct("Private", [(n, self._type(events.fields[n]) | None) for n in self.private],
+                                        frozen=True, gc=False, array_like=True)
         self._decoder = msgspec.json.Decoder(self.event)
         self._events = list[self.event]  # type: ignore[name-defined]
         self._decimals = [name for name, spec in events.fields.items() if spec.type == "decimal"]
@@ -91,6 +99,10 @@ class Contract:
         texts = [name for name, spec in events.fields.items() if spec.type in ("text", "category") or
                  (spec.type == "time" and spec.unit is None)]
         self._quotes = 2 * len(events.fields) + 2 * len(texts)
+
+    def _last(self, members: list[Any]) -> list[Any]:
+        """Members with those that may be missing at the end."""
+        return sorted(members, key=lambda m: len(m) == 3 or m[0] in self.private + self.dropped)
 
     def read(self, raw: Raw) -> Any:
         """The typed event of a record. Raises `RejectionError`."""

@@ -13,7 +13,7 @@ from flightworthy.ground.errors import Problem, nearest
 from flightworthy.manifest.columns import Aggregate, Column, Window, aggregate, columns_of, window
 from flightworthy.manifest.expressions import BOOLEAN, NUMBER, Expr, ExpressionError, Scope, Type, parse
 from flightworthy.manifest.pilot import ParsedPrice, ParsedRule, Pilot, event_scope, outputs_of, value_scope
-from flightworthy.manifest.schema import FieldSpec, Manifest, Rule
+from flightworthy.manifest.schema import FieldSpec, Manifest, Privacy, Rule
 from flightworthy.manifest.text import Path as Place
 from flightworthy.manifest.text import Text
 
@@ -22,6 +22,7 @@ _ALLOWED = {
     "decimal": {"min", "max", "scale"}, "boolean": set(), "category": {"values"},
     "time": {"unit", "origin", "assume_utc"},
 }
+_DONE = {"pseudonymise": "pseudonymised", "drop": "left out"}
 _CONSTRAINTS = set().union(*_ALLOWED.values())
 
 
@@ -48,6 +49,8 @@ class Checker:
         inputs = self.inputs(scope, columns, derived)
         reasons = self.reasons([*scope])
         self.rollout()
+        if self.m.privacy is not None:
+            self.privacy(self.m.privacy, columns)
         if self.problems or target is None:
             return None
         return Pilot(self.m, self.folder, tuple(columns), derived, target, inputs, rules, baseline, fallback, prices,
@@ -299,6 +302,31 @@ class Checker:
     def reasons(self, known: list[str]) -> dict[str, tuple[str, ...]]:
         return {code: tuple(self.expand(("governance", "reasons", code, "features"), spec.features, known, "feature"))
                 for code, spec in self.m.governance.reasons.items()}
+
+    def privacy(self, spec: Privacy, columns: list[Column]) -> None:
+        """What is private must not be what records are found or features computed by, unless a pseudonym can stand for it."""
+        events, place = self.m.events, ("privacy", "fields")
+        if self.one_of(("privacy", "subject"), spec.subject, events.entities, "entity"):
+            name = events.entities[spec.subject]
+            if name in events.fields and events.fields[name].type != "text":
+                self.wrong(("privacy", "subject"), f"'{name}' is {events.fields[name].type}", expected="text",
+                           hint="a pseudonym is a text")
+            if spec.fields.get(name, "pseudonymise") != "pseudonymise":
+                self.wrong((*place, name), "the field that names the person is always pseudonymised", hint="leave it out")
+        used = {events.id, events.time, *events.entities.values(), *(c.aggregate.field for c in columns)}
+        for name, how in spec.fields.items():
+            if how == "clear" or not self.one_of((*place, name), name, events.fields, "field"):
+                continue
+            if how in ("pseudonymise", "drop") and events.fields[name].type != "text":
+                self.wrong((*place, name), f"'{name}' is {events.fields[name].type}; only a text can be {_DONE[how]}",
+                           hint="encrypt it")
+            elif name in (events.id, events.time):
+                self.wrong((*place, name), "records are found by this field: it stays clear")
+            elif how != "pseudonymise" and name in used:
+                self.wrong((*place, name), "features are computed over this field from the ledger",
+                           hint="pseudonymise it, if a text")
+        if spec.without_consent == "default" and not any(isinstance(step, Rule) for step in self.m.policy.fallback):
+            self.wrong(("privacy", "without_consent"), "the policy has no safe default", hint="end policy.fallback with a rule")
 
     def rollout(self) -> None:
         if self.m.rollout.by is not None:

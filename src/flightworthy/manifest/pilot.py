@@ -68,10 +68,25 @@ class Pilot:
         entity = self.manifest.rollout.by or next(iter(events.entities))
         return events.entities[entity]
 
+    def stored(self, name: str) -> str:
+        """How a field is stored: clear, pseudonymise, encrypt or drop."""
+        privacy = self.manifest.privacy
+        if privacy is None:
+            return "clear"
+        return "pseudonymise" if name == self.subject else privacy.fields.get(name, "clear")
+
+    @property
+    def subject(self) -> str:
+        """The field that names the person; empty where nothing is private."""
+        privacy = self.manifest.privacy
+        return "" if privacy is None else self.manifest.events.entities[privacy.subject]
+
     @cached_property
     def digest(self) -> str:
         """Names everything that shapes a decision: contract, features, policy, routing, reasons, objective."""
         spec = self.manifest.model_dump(mode="json", by_alias=True, exclude={"adapters", "description", "service"})
+        if spec["privacy"] is None:  # as before there was such a section
+            del spec["privacy"]
         return fingerprint(spec)
 
     @cached_property

@@ -177,6 +177,18 @@ class Governance(Section):
     max_reasons: int = Field(4, ge=1, le=20)
 
 
+class Privacy(Section):
+    """Whom the events are about, and what is kept of them."""
+
+    subject: Word = Field(description="entity that is a person; its field is always pseudonymised")
+    fields: dict[Word, Literal["clear", "pseudonymise", "encrypt", "drop"]] = Field(
+        default_factory=dict, description="how a field is stored (default clear); encrypt: under the person's own key")
+    purpose: Word = Field("decision", description="what decisions are for; consent is given for a purpose")
+    without_consent: Literal["baseline", "default", "refuse"] | None = Field(
+        None, description="who decides for a person without consent, or quarantine; unset: consent is not asked for")
+    retention: Duration | None = Field(None, description="how long records are kept; unset: for ever")
+
+
 class Rollout(Section):
     """Who gets the model."""
 
@@ -267,6 +279,7 @@ class Manifest(Section):
     model: Model = Field(default_factory=Model)
     policy: Policy
     governance: Governance = Field(default_factory=Governance)
+    privacy: Privacy | None = None
     rollout: Rollout = Field(default_factory=Rollout)
     adapters: Adapters = Field(default_factory=Adapters)
     service: Service = Field(default_factory=Service)

@@ -19,7 +19,7 @@ from flightworthy.adapters.postgres.log import PostgresLog
 from flightworthy.adapters.postgres.subjects import PostgresSubjects
 from flightworthy.governance.ledger import DECISION, HISTORY, Block, Counts, Entry, Quarantined
 from flightworthy.governance.reading import Recent, scan
-from flightworthy.governance.segment import Row, rows_of, without_records
+from flightworthy.governance.segment import Row, rows_of, together, without_records
 from flightworthy.ground.clock import Clock, SystemClock
 from flightworthy.ground.errors import LedgerError
 
@@ -144,12 +144,14 @@ class PostgresLedger:
 
 
 async def _expire(writer: asyncpg.Connection[Any], block: Block) -> None:
+    compressor = zstandard.ZstdCompressor(level=1)
     for first, last in block.expired:
-        rows = await writer.fetch(f"{statements.AT} WHERE first BETWEEN $1 AND $2", first, last)
+        rows = [tuple(row) for row in await writer.fetch(statements.WITHIN, first, last)]
         await writer.executemany("UPDATE segment SET kinds = $2, seal = $3, body = $4 WHERE first = $1",
-                                 [(row[0], row[2], row[4], row[5]) for row in map(without_records, map(tuple, rows))])
-        for table in ("event", "newest"):
-            await writer.execute(f"DELETE FROM {table} WHERE seq BETWEEN $1 AND $2", first, last)
+                                 [(row[0], row[2], row[4], row[5]) for row in (without_records(r, compressor) for r in rows)])
+        for start, stop in together(rows):
+            for table in ("event", "newest"):
+                await writer.execute(f"DELETE FROM {table} WHERE seq BETWEEN $1 AND $2", start, stop)
 
 
 def _entries(block: Block, rows: list[Row]) -> list[Any]:

@@ -39,3 +39,5 @@ FIRSTS = """SELECT seq, (SELECT first FROM segment WHERE first <= seq ORDER BY f
   FROM unnest($1::bigint[]) AS u (seq)"""
 FROM = f"""{AT} WHERE first >= coalesce((SELECT first FROM segment WHERE first <= $1 ORDER BY first DESC LIMIT 1), 0)
   ORDER BY first LIMIT $2"""
+WITHIN = f"""{AT} WHERE first >= $1 AND first + count - 1 <= $2 AND kinds NOT LIKE '%"act"%' AND kinds NOT LIKE '%"expired"%'
+  ORDER BY first"""

@@ -35,7 +35,8 @@ class PostgresSubjects:
 
         async def once(writer: asyncpg.Connection[Any], _: bool) -> None:
             await writer.execute("UPDATE subject SET wrapped = u.wrapped FROM unnest($1::bytea[], $2::bytea[]) "
-                                 "AS u (ref, wrapped) WHERE subject.ref = u.ref", [row.ref for row in rows], [row.wrapped for row in rows])
+                                 "AS u (ref, wrapped) WHERE subject.ref = u.ref",
+                                 [row.ref for row in rows], [row.wrapped for row in rows])
 
         self._link.write(once)
 

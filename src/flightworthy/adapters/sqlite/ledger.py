@@ -17,9 +17,9 @@ from flightworthy.adapters.sqlite.checkpoints import Checkpoints
 from flightworthy.adapters.sqlite.log import SqliteLog
 from flightworthy.adapters.sqlite.statements import transaction, translated
 from flightworthy.adapters.sqlite.subjects import SqliteSubjects
-from flightworthy.governance.ledger import DECISION, ERASED, HISTORY, Block, Counts, Entries, Entry, Quarantined
+from flightworthy.governance.ledger import DECISION, ERASED, EXPIRED, HISTORY, Block, Counts, Entries, Entry, Quarantined
 from flightworthy.governance.reading import Recent, scan
-from flightworthy.governance.segment import Row, rows_of, without_records
+from flightworthy.governance.segment import Row, rows_of, together, without_records
 from flightworthy.ground.errors import LedgerError
 
 SCHEMA_VERSION = 4
@@ -104,16 +104,17 @@ class SqliteLedger:
         db.executemany("UPDATE quarantine SET status = ? WHERE id = ?", [(status, id_) for id_, status in block.settled])
         db.executemany("UPDATE quarantine SET raw = x'' WHERE id = ?", [(i,) for i, status in block.settled if status == ERASED])
 
-    @staticmethod
-    def _write_privacy(db: sqlite3.Connection, block: Block) -> None:
+    def _write_privacy(self, db: sqlite3.Connection, block: Block) -> None:
         db.executemany("INSERT INTO subject VALUES (?, ?, ?, ?)", block.subjects)
         db.executemany("DELETE FROM subject WHERE ref = ?", [(ref,) for ref in block.erased])
         for first, last in block.expired:
-            rows = db.execute(f"{_AT}WHERE first BETWEEN ? AND ?", (first, last)).fetchall()
+            rows = db.execute(f"{_AT}WHERE first >= ? AND first + count - 1 <= ? AND kinds NOT LIKE '%\"act\"%' "
+                              f"AND kinds NOT LIKE '%\"{EXPIRED}\"%' ORDER BY first", (first, last)).fetchall()
             db.executemany("UPDATE segment SET kinds = ?, seal = ?, body = ? WHERE first = ?",
-                           [(row[2], row[4], row[5], row[0]) for row in map(without_records, rows)])
-            db.execute("DELETE FROM event WHERE seq BETWEEN ? AND ?", (first, last))
-            db.execute("DELETE FROM newest WHERE seq BETWEEN ? AND ?", (first, last))
+                           [(row[2], row[4], row[5], row[0]) for row in (without_records(r, self._compressor) for r in rows)])
+            for start, stop in together(rows):
+                db.execute("DELETE FROM event WHERE seq BETWEEN ? AND ?", (start, stop))
+                db.execute("DELETE FROM newest WHERE seq BETWEEN ? AND ?", (start, stop))
 
     def _write_entries(self, db: sqlite3.Connection, entries: Entries) -> None:
         last = db.execute("SELECT last FROM head").fetchone()[0]

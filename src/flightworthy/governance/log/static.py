@@ -8,7 +8,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from flightworthy.governance.ledger import Entry, Ledger
+from flightworthy.governance.ledger import EXPIRED, Entry, Ledger
 from flightworthy.governance.log import merkle, note
 from flightworthy.governance.log.checkpoint import Checkpoint
 from flightworthy.governance.log.leaf import leaf
@@ -61,7 +61,8 @@ def _bundles(ledger: Ledger, first: int, size: int) -> Iterator[tuple[Tile, byte
 
 
 def _bundled(part: Iterable[Entry]) -> bytes:
-    return bundle([leaf(e.seq, e.kind, sha256(e.content).digest()) for e in part])
+    return bundle([leaf(e.seq, e.key, e.content) if e.kind == EXPIRED else leaf(e.seq, e.kind, sha256(e.content).digest())
+                   for e in part])
 
 
 def content_of(ledger: Ledger, tile: Tile) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from threading import Lock
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -41,13 +42,13 @@ def ref_of(word: str) -> bytes:
 
 
 class Vault:
-    """For one writer, or for readers. Not thread-safe but for reading."""
+    """For one writer, or for readers. One thread lets people in, another may ask for them."""
 
     def __init__(self, store: Subjects, keys: PrivacyKeys) -> None:
         self.store, self.keys = store, keys
         self._by_tag: dict[bytes, Person] = {}
         self._by_ref: dict[bytes, Person | None] = {}
-        self._cover = keys.cover()
+        self._cover, self._lock = keys.cover(), Lock()
 
     def people(self, names: Sequence[str], now: int) -> tuple[Names, list[Subject]]:
         """Everyone of these names, and the rows of those who are new: they must be committed with what is decided for them.
@@ -74,8 +75,11 @@ class Vault:
         """Whoever a record is about; None when that person was erased."""
         if ref not in self._by_ref:
             rows = self.store.known([ref])
-            self._by_ref[ref] = self._person(ref, self.keys.unwrap(rows[0].wrapped, ref)) if rows else None
+            found = self._person(ref, self.keys.unwrap(rows[0].wrapped, ref)) if rows else None
+            with self._lock:
+                self._by_ref[ref] = found
             self._bound()
+            return found
         return self._by_ref[ref]
 
     def keyed(self, field: str, value: str) -> str:
@@ -106,13 +110,16 @@ class Vault:
         return Person(ref, word_of(ref), AESGCM(key))
 
     def _hold(self, tag: bytes, person: Person) -> None:
-        self._by_tag[tag] = self._by_ref[person.ref] = person
+        with self._lock:
+            self._by_tag[tag] = self._by_ref[person.ref] = person
         self._bound()
 
     def _bound(self) -> None:
-        for held in (self._by_tag, self._by_ref):
-            if len(held) > _KEPT:
-                del held[next(iter(held))]
+        with self._lock:
+            if len(self._by_tag) > _KEPT:
+                del self._by_tag[next(iter(self._by_tag))]
+            if len(self._by_ref) > _KEPT:
+                del self._by_ref[next(iter(self._by_ref))]
 
 
 def rewrap(store: Subjects, keys: PrivacyKeys) -> int:
