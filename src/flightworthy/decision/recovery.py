@@ -11,10 +11,11 @@ import numpy as np
 
 from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.decision.record import OutcomeRecord
-from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME, Entry, Ledger
+from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Entry, Ledger
 from flightworthy.integration.features.state import FeatureState
 
 CHUNK = 4096
+ERASURE = "erasure"  # with a pseudonym, the name of the act in which a person was erased
 
 
 @dataclass
@@ -29,18 +30,22 @@ class Stretch:
     seqs: list[int] = field(default_factory=list)
     labels: list[float] = field(default_factory=list)
     truths: list[tuple[OutcomeRecord, Entry]] = field(default_factory=list)
+    erased: list[str] = field(default_factory=list)  # pseudonyms of people who were erased here
 
 
 def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = None) -> Iterator[Stretch]:
     """The ledger from an entry on (as far as an entry), in stretches of bounded size."""
-    entries = ledger.scan(first, (DECISION, OUTCOME, HISTORY))
+    kinds = (DECISION, OUTCOME, HISTORY) if line.veil is None else (DECISION, OUTCOME, HISTORY, ACT)
+    entries = ledger.scan(first, kinds)
     if until is not None:
         entries = takewhile(lambda entry: entry.seq <= until, entries)
     while chunk := list(islice(entries, CHUNK)):
         out = Stretch()
         here: dict[int, Any] = {}
         for entry in chunk:
-            if entry.kind != OUTCOME:
+            if entry.kind == ACT:
+                out.erased += [entry.key.partition(":")[2]] if entry.key.startswith(f"{ERASURE}:") else []
+            elif entry.kind != OUTCOME:
                 record = line.records.read(entry)
                 here[entry.seq] = record.event
                 out.decided.append(entry.kind == DECISION)
@@ -69,12 +74,16 @@ def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: 
                         until: int | None = None) -> tuple[int, int]:
     """Apply all entries from ``first`` (as far as ``until``); their number, and the newest event time among them."""
     count, watermark = 0, -(2**62)
+    erased: list[str] = []
     for stretch in stretches(line, ledger, first, until):
         features_of(line, state, stretch)
+        erased += stretch.erased
         count += len(stretch.kinds)
         told = [event for event, kind in zip(stretch.events, stretch.kinds, strict=True) if kind == 0]
         if told:
             watermark = max(watermark, int(line.columns.times(told).max()))
+    if erased:
+        state.forget(line.pilot.subject, erased)
     return count, watermark
 
 

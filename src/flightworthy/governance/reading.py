@@ -22,6 +22,10 @@ class Recent:
         self._where, self._firsts, self._rows = where, firsts, rows
         self._kept: dict[int, Segment] = {}
 
+    def forget(self) -> None:
+        """Believe no longer what was read: records expired."""
+        self._kept.clear()
+
     def read(self, seqs: Sequence[int]) -> list[Entry]:
         """Entries by number, in the order asked. Raises `LedgerError` when one is missing."""
         if len(seqs) > RECENT:  # more than are kept unpacked

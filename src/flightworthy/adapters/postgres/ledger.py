@@ -69,7 +69,11 @@ class PostgresLedger:
                 await _expire(writer, block)
                 return True
 
-        if not self._link.write(once):
+        done = self._link.write(once)
+        if block.expired:
+            with self._reading:
+                self._recent.forget()
+        if not done:
             raise LedgerError("entries do not continue the ledger", where=self._link.where, found=block.entries.first,
                               expected=f"{self.last() + 1}", next_step="another writer was here; recover and try again")
 

@@ -82,6 +82,9 @@ class SqliteLedger:
             with transaction(self._writer):
                 self._write(self._writer, block, rows)
             self._checkpoints.committed()
+        if block.expired:
+            with self._read_lock:
+                self._recent.forget()
 
     def turn(self) -> AbstractContextManager[int | None]:
         return nullcontext()

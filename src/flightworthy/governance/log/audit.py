@@ -13,7 +13,9 @@ from itertools import islice, takewhile
 from operator import itemgetter
 from typing import NamedTuple
 
-from flightworthy.governance.ledger import DECISION, HISTORY, Entry, Ledger
+import msgspec
+
+from flightworthy.governance.ledger import ACT, DECISION, EXPIRED, HISTORY, Entry, Ledger
 from flightworthy.governance.log import merkle
 from flightworthy.governance.log.checkpoint import Checkpoint
 from flightworthy.governance.log.merkle import TILE, Growth
@@ -24,6 +26,7 @@ from flightworthy.ground.errors import FlightworthyError, LedgerError, ProofErro
 _AT_ONCE = 4096  # entries
 _ENOUGH = 100  # findings after which the rest is not listed
 _EVENTS = {DECISION, HISTORY}
+EXPIRY = "expiry"  # the act that lets records go
 
 
 @dataclass
@@ -82,6 +85,8 @@ class _Walk:
         self.origin = ""
         self.number = 0 if result.first == 1 else None  # of the checkpoint before
         self.events = self.others = self.hashes = 0
+        self.expired: list[tuple[int, int]] = []  # first and last, of entries whose records are gone
+        self.allowed: list[tuple[int, int]] = []  # and of those that acts let go
         self.led: dict[int, tuple[str, str]] = {}  # number → kind and key that the index leads there
         stored = (_Target(p.size, f"the checkpoint of {p.size}", p.note, p.number)
                   for p in takewhile(lambda p: p.size <= self.published, ledger.log.checkpoints(result.first - 1)))
@@ -95,6 +100,7 @@ class _Walk:
         self._meet()
         while part := list(islice(entries, min(_AT_ONCE, self.last - self.growth.size))):
             self._follow(part)
+            self._expired(part)
             self._index(part)
             watch(result.entries)
         if self.growth.size != self.last:
@@ -105,6 +111,7 @@ class _Walk:
         for seq, pair in self.led.items():
             if seq <= self.last:
                 result.found(f"the index leads from {' '.join(pair)} to entry {seq}, which is another")
+        self._gone()
         if self.last and not self.published:
             result.found(f"nothing of {self.last} entries is published: there is no checkpoint")
         self._quorum()
@@ -123,6 +130,26 @@ class _Walk:
                 self.policy.check(newest.note)
             except ProofError as error:
                 self.result.found(f"the checkpoint of {newest.size}, the newest: {error}")
+
+    def _gone(self) -> None:
+        """A record may only be gone where an act of the ledger says that it expired."""
+        for first, last in self.expired:
+            seq = first
+            while covers := [b for a, b in self.allowed if a <= seq <= b]:
+                seq = max(covers) + 1
+            if seq <= last:
+                self.result.found(f"the record of entry {seq} is gone, and no act says that it expired")
+
+    def _expired(self, part: list[Entry]) -> None:
+        for entry in part:
+            if entry.kind == EXPIRED:
+                if self.expired and self.expired[-1][1] == entry.seq - 1:
+                    self.expired[-1] = (self.expired[-1][0], entry.seq)
+                else:
+                    self.expired.append((entry.seq, entry.seq))
+            elif entry.kind == ACT and entry.key == EXPIRY:
+                said = msgspec.msgpack.decode(entry.content)["said"]["entries"]
+                self.allowed += [(int(a), int(b)) for a, _, b in (pair.partition("-") for pair in said.split())]
 
     def _count(self, what: str, expected: int, found: int) -> None:
         if found != expected:
@@ -205,7 +232,7 @@ class _Walk:
         if found != events:
             for key in [key for key in events if found.get(key) != events[key]]:
                 self.result.found(f"the index leads from event {key} to {found.get(key)}, not to entry {events[key]}")
-        for kind in kinds - _EVENTS:
+        for kind in kinds - _EVENTS - {EXPIRED}:
             self._newest(kind, [entry for entry in part if entry.kind == kind])
 
     def _newest(self, kind: str, part: list[Entry]) -> None:

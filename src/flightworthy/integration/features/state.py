@@ -46,6 +46,13 @@ class Interner:
         """Words in the order of their codes."""
         return list(self._codes)
 
+    def forget(self, words: set[Any]) -> set[int]:
+        """Put nothing in the place of words; the codes they had."""
+        gone = {code for word, code in self._codes.items() if word in words}
+        if gone:
+            self._codes = {f"\0{code}" if code in gone else word: code for word, code in self._codes.items()}
+        return gone
+
     def codes(self, words: Sequence[Any]) -> Ints:
         """Codes of words, new ones for those never seen."""
         table = self._codes
@@ -118,6 +125,13 @@ class GroupState:
         self.top[0] = kernel.unpack(self.headers, self.arena, count, entries)
         kernel.rehash(self.table, self.headers, count)
 
+    def forget(self, keys: Ints) -> None:
+        """Remove entities, by key."""
+        headers, entries = self.packed()
+        stay = ~np.isin(headers[:, 0], keys)
+        if not stay.all():
+            self.restore(headers[stay], entries[np.repeat(stay, headers[:, 5] - headers[:, 4])])
+
     def bytes_used(self) -> int:
         """Bytes of headers, rings and table in use."""
         return int(8 * (int(self.count[0]) * self.plan.header_width + int(self.top[0]) * self.plan.entry_width
@@ -156,6 +170,17 @@ class FeatureState:
             return rows.keys[plan.key[0]]
         pairs = zip(*(rows.keys[name].tolist() for name in plan.key), strict=True)
         return self.intern("+".join(plan.key), list(pairs))
+
+    def forget(self, field_name: str, words: Sequence[Any]) -> None:
+        """Drop all that groups remember of entities with these words in a field; the words themselves too."""
+        interner = self.interners.get(field_name)
+        gone = interner.forget(set(words)) if interner is not None else set()
+        for group in self.groups if gone else ():
+            if group.plan.key == (field_name,):
+                group.forget(np.array(sorted(gone), np.int64))
+            elif field_name in group.plan.key:
+                place, pairs = group.plan.key.index(field_name), self.interners["+".join(group.plan.key)]
+                group.forget(np.array([code for code, pair in enumerate(pairs.words()) if pair[place] in gone], np.int64))
 
     def digest(self) -> str:
         """SHA-256 over the logical content: equal histories give equal digests, bit for bit."""

@@ -1,0 +1,77 @@
+"""Records that were kept as long as the manifest says: their contents go, their leaves stay, so that every proof still holds, and
+that they expired is provable itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flightworthy.decision.engine import Engine
+from flightworthy.decision.people import held
+from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME
+from flightworthy.governance.log.audit import EXPIRY
+from flightworthy.ground.errors import DataError
+
+_AT_ONCE = 200_000  # entries expired by one act
+
+
+@dataclass
+class Expiry:
+    """What went: ``entries`` that are too old and on nobody's hold. Some of them may stay a while, where they lie together with
+    what must stay."""
+
+    entries: int = 0
+    on_hold: int = 0
+    acts: int = 0
+
+
+def expire(engine: Engine, who: str) -> Expiry:
+    """Let everything go that is older than the manifest's retention. The feature snapshot must hold what it told the features:
+    one is written first. No batch may be under way. Raises `DataError` where the manifest has no retention."""
+    spec = engine.pilot.manifest.privacy
+    if spec is None or spec.retention is None:
+        raise DataError("this pilot's manifest says nothing of retention", where="privacy.retention")
+    engine.save()
+    done, before = Expiry(), engine.clock.now() - spec.retention
+    ranges: list[tuple[int, int]] = []
+    for first, last in _ranges(engine, before, done):
+        ranges.append((first, last))
+        if sum(b - a + 1 for a, b in ranges) >= _AT_ONCE:
+            _go(engine, who, ranges, done)
+            ranges = []
+    if ranges:
+        _go(engine, who, ranges, done)
+    engine.ledger.scrub()
+    return done
+
+
+def _go(engine: Engine, who: str, ranges: list[tuple[int, int]], done: Expiry) -> None:
+    said = " ".join(f"{first}-{last}" for first, last in ranges)
+    engine.acts(who, [(EXPIRY, {"entries": said, "why": "retention"})], expired=ranges)
+    done.acts += 1
+
+
+def _ranges(engine: Engine, before: int, done: Expiry) -> Iterator[tuple[int, int]]:
+    """Entries that follow one another and may go. Ends at the first that is too young: entries lie in order of arrival."""
+    start = last = 0
+    known: dict[str, bool] = {}
+    line, subject = engine.line, engine.pilot.subject
+    for entry in engine.ledger.scan(1, (DECISION, HISTORY, OUTCOME)):
+        record = line.records.stored(entry)
+        if record.arrived >= before:
+            break
+        word = getattr(getattr(record, "event", None), subject, "")
+        if word and word not in known:
+            known[word] = word in held(line, engine.ledger, [word])
+        if word and known[word]:
+            done.on_hold += 1
+            continue
+        done.entries += 1
+        if start and entry.seq == last + 1:
+            last = entry.seq
+        else:
+            if start:
+                yield start, last
+            start = last = entry.seq
+    if start:
+        yield start, last

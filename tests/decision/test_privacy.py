@@ -1,0 +1,288 @@
+"""People in the ledger: pseudonyms, sealed records, consent, erasure, holds, expiry, what is kept about someone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from flightworthy.adapters.keys.factory import open_files
+from flightworthy.decision.engine import Engine
+from flightworthy.decision.held import retry
+from flightworthy.decision.people import about, consent, erase, hold
+from flightworthy.decision.replay import replay
+from flightworthy.decision.retention import expire
+from flightworthy.decision.valuation import judge
+from flightworthy.governance.ledger import ACT, DECISION, ERASED, EXPIRED, OUTCOME, Block
+from flightworthy.governance.log import disclosure, static
+from flightworthy.governance.log.audit import audit
+from flightworthy.governance.log.policy import Policy
+from flightworthy.governance.privacy.keys import WRAPPING, PrivacyKeys, renewed, retired
+from flightworthy.governance.privacy.vault import Vault, ref_of, rewrap, word_of
+from flightworthy.ground.clock import ManualClock
+from flightworthy.ground.errors import AdapterError, DataError, LedgerError, ManifestError
+from flightworthy.integration.contract import Rejection
+from flightworthy.manifest.load import parse
+from flightworthy.manifest.pilot import Pilot
+from tests.conftest import Trained
+
+YEAR = 365 * 86_400_000_000
+NOW = 1_790_000_000_000_000
+Open = Callable[..., Engine]
+
+
+def private(trained: Trained, more: str = "", ledger: str = "") -> Pilot:
+    text = (trained.pilot.folder / "pilot.yaml").read_text()
+    adapters = f"adapters: {{ledger: '{ledger}'}}\n" if ledger else ""
+    return parse(f"{text}\nprivacy: {{subject: customer, fields: {{terms: encrypt}}{more}}}\n{adapters}", folder=trained.pilot.folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
+def open_(request: pytest.FixtureRequest, starter_trained: Trained, tmp_path: Path) -> Iterator[Open]:
+    """Opens engines of a private pilot over the same rooms, on both stores."""
+    var, opened = tmp_path / "var", list[Engine]()
+    shutil.copytree(starter_trained.var, var)
+    url = "" if request.param == "sqlite" else request.getfixturevalue("server").url(f"p{abs(hash(str(tmp_path)))}")
+
+    def open_(more: str = "", **options: Any) -> Engine:
+        opened.append(Engine.open(private(starter_trained, more, url), var, ManualClock(NOW), **options))
+        return opened[-1]
+
+    yield open_
+    for engine in opened:
+        engine.ledger.close()
+
+
+def names(lines: list[bytes]) -> list[str]:
+    return [json.loads(line)["customer_id"] for line in lines]
+
+
+def trusted(engine: Engine) -> Policy:
+    assert engine.publisher is not None
+    return Policy([signer.verifier for signer in engine.publisher._signers])
+
+
+def test_records_hold_no_name_and_open_only_with_the_key(open_: Open, starter_trained: Trained) -> None:
+    engine, lines = open_(), starter_trained.lines("live", 60)
+    results = engine.decide(lines)
+    stored = [engine.line.records.stored(entry) for entry in engine.ledger.scan(1, (DECISION,))]
+    assert all(s.event.terms is None and s.features == [] and s.outputs == [] and s.reasons == () for s in stored)
+    assert len({s.event.customer_id for s in stored}) == len(set(names(lines)))
+    assert not any(name.encode() in entry.content for entry in engine.ledger.scan() for name in set(names(lines)))
+    opened = [engine.line.records.read(entry) for entry in engine.ledger.scan(1, (DECISION,))]
+    assert repr([r.features for r in opened]) == repr([r.features for r in results])
+    assert [r.event for r in opened] == [r.event for r in results]
+    assert [r.event.terms for r in opened] == [json.loads(line)["terms"] for line in lines]
+    assert engine.decide(lines[:2])[0].seq == 1  # the same ids get their first decisions
+    other = Vault(engine.ledger.subjects, PrivacyKeys(_Fresh()))
+    engine.line.veil.vault = other  # type: ignore[union-attr]
+    with pytest.raises(LedgerError, match="no wrapping key opens"):
+        engine.line.records.read(engine.ledger.read([1])[0])
+    engine.line.veil.vault = None  # type: ignore[union-attr]
+    with pytest.raises(LedgerError, match="no key is at hand"):
+        engine.line.records.read(engine.ledger.read([1])[0])
+
+
+class _Fresh:
+    """Secrets of someone else."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def get(self, name: str) -> str | None:
+        return self.kept.get(name)
+
+    def put(self, name: str, value: str, new: bool = False) -> None:
+        self.kept[name] = value
+
+
+def test_it_recovers_and_replays_bit_for_bit_and_prices(open_: Open, starter_trained: Trained, tmp_path: Path) -> None:
+    engine, lines = open_(snapshots=False), starter_trained.lines("live", 400)
+    engine.decide(lines[:200])
+    engine.observe(starter_trained.lines("live_outcomes", 40))
+    before = engine.state.digest()
+    again = open_(snapshots=False)
+    assert again.state.digest() == before
+    again.decide(lines[200:])
+    report = replay(again.pilot, again.ledger, tmp_path / "var" / "models", vault=again.vault)
+    assert (report.decisions, report.mismatches, report.erased) == (400, 0, 0)
+    assert sum(1 for _ in judge(again.pilot, again.ledger, NOW, again.vault)) == 400
+
+
+def test_an_erased_person_is_gone_everywhere_and_every_proof_still_holds(open_: Open, starter_trained: Trained, tmp_path: Path) -> None:
+    engine, lines = open_(), starter_trained.lines("live", 300)
+    broken = json.dumps({**json.loads(lines[0]), "amount": -1}).encode()
+    engine.decide([*lines, broken, b'{"customer_id": "' + names(lines)[0].encode() + b'", oops', b"{}"])
+    assert engine.publisher is not None
+    engine.publisher.publish()
+    gone, stays = names(lines)[0], names(lines)[1]
+    theirs = [i + 1 for i, name in enumerate(names(lines)) if name == gone]
+    proofs = {seq: disclosure.prove(engine.ledger, engine.ledger.read([seq])[0]) for seq in [*theirs, 2]}
+    word = engine.line.records.read(engine.ledger.read([1])[0]).event.customer_id
+    done = erase(engine, [gone, "nobody", gone], "dpo", "asked for it")
+    assert (done.erased, done.unknown, done.on_hold, done.quarantine) == (1, ["nobody"], [], 2)
+    assert all(disclosure.check(proof, trusted(engine)).seq == seq for seq, proof in proofs.items())
+    for each in (engine, open_(snapshots=False)):  # also rebuilt from the ledger
+        record = each.line.records.read(each.ledger.read([1])[0])
+        assert (record.erased, record.features, record.event.terms) == (True, [], None)
+        assert each.line.records.read(each.ledger.read([2])[0]).features != []
+        assert word not in each.state.interners["customer_id"].words()
+        assert len(each.state.groups[0].packed()[0]) == len(set(names(lines))) - 1
+    assert [q.raw for q in engine.ledger.quarantine(ERASED)] == [b"", b""]
+    assert len(engine.ledger.quarantine()) == 1
+    report = replay(engine.pilot, engine.ledger, tmp_path / "var" / "models", vault=engine.vault)
+    assert (report.decisions, report.mismatches, report.erased) == (300 - len(theirs), 0, len(theirs))
+    repeated = engine.decide(lines[:1])[0]  # whoever asks again gets the same action, and leaves nothing in quarantine
+    assert (repeated.seq, len(engine.ledger.quarantine())) == (1, 1)
+    engine.publisher.publish()
+    assert audit(engine.ledger, trusted(engine)).fine
+    assert list(about(engine.line, engine.ledger, stays))
+    with pytest.raises(DataError, match="nothing is kept"):
+        list(about(engine.line, engine.ledger, "nobody"))
+    acts = [entry.key for entry in engine.ledger.scan(1, (ACT,))]
+    assert acts == [f"erasure:{word}"]
+
+
+def test_a_hold_keeps_what_would_be_erased(open_: Open, starter_trained: Trained) -> None:
+    engine, lines = open_(), starter_trained.lines("live", 20)
+    engine.decide(lines)
+    name = names(lines)[0]
+    hold(engine, name, True, "legal", "case 7")
+    assert erase(engine, [name], "dpo", "asked").on_hold == [name]
+    hold(engine, name, False, "legal", "case closed")
+    assert erase(engine, [name], "dpo", "asked").erased == 1
+    with pytest.raises(DataError, match="nothing is kept"):
+        hold(engine, name, True, "legal", "case 8")
+
+
+@pytest.mark.parametrize("otherwise", ["baseline", "refuse"])
+def test_without_consent_the_manifests_rule_applies(open_: Open, starter_trained: Trained, otherwise: str) -> None:
+    engine, lines = open_(f", without_consent: {otherwise}, purpose: dunning"), starter_trained.lines("live", 60)
+    name = names(lines)[0]
+    act = consent(engine, name, True, "crm", "signed form 3")
+    results = engine.decide(lines)
+    for who, result in zip(names(lines), results, strict=True):
+        if who == name:
+            assert (result.path, result.consent) == (["champion"], act.seq)
+        elif otherwise == "baseline":
+            assert (result.path, result.consent, result.model) == (["no-consent", "baseline"], 0, None)
+        else:
+            assert isinstance(result, Rejection)
+            assert (result.reason, result.field) == ("no_consent", "customer_id")
+    assert replay(engine.pilot, engine.ledger, engine.models_folder, vault=engine.vault).mismatches == 0
+    consent(engine, name, False, "crm", "by letter")
+    assert engine.decide(lines[:1])[0].seq == results[0].seq  # what was decided stays decided
+    changed = json.dumps({**json.loads(lines[-1]), "customer_id": name, "invoice": "another"}).encode()
+    [again] = engine.decide([changed])
+    assert isinstance(again, Rejection) if otherwise == "refuse" else again.path == ["no-consent", "baseline"]
+    if otherwise == "refuse":
+        consent(engine, name, True, "crm", "by phone")
+        assert retry(engine)[0] == 1  # the bytes in quarantine are covered, and come back
+
+
+def test_what_is_kept_about_someone_is_told_whole(open_: Open, starter_trained: Trained) -> None:
+    engine, lines = open_(), starter_trained.lines("live", 300)
+    engine.decide(lines)
+    told = [line for line in starter_trained.lines("live_outcomes")
+            if json.loads(line)["invoice"] in {json.loads(x)["invoice"] for x in lines}]
+    engine.observe(told)
+    name = names(lines)[0]
+    consent(engine, name, True, "crm", "form")
+    mine = {json.loads(line)["invoice"] for line in lines if json.loads(line)["customer_id"] == name}
+    found = list(about(engine.line, engine.ledger, name))
+    assert {r["id"] for r in found if r["kind"] == DECISION} == mine
+    assert {r["id"] for r in found if r["kind"] == OUTCOME} == mine & {json.loads(x)["invoice"] for x in told}
+    assert [r["said"]["consent"] for r in found if r["kind"] == ACT] == ["given"]
+    assert found[0]["event"]["terms"] == json.loads(lines[0])["terms"]
+    json.dumps(found)
+
+
+def test_records_expire_by_rule_and_by_no_other_hand(open_: Open, starter_trained: Trained, tmp_path: Path) -> None:
+    engine, lines = open_(", retention: 365d"), starter_trained.lines("live", 400)
+    engine.decide(lines[:200])
+    held_name = names(lines)[150]
+    hold(engine, held_name, True, "legal", "case 7")
+    clock: Any = engine.clock
+    clock.at = NOW + YEAR // 2
+    engine.decide(lines[200:])
+    assert engine.publisher is not None
+    engine.publisher.publish()
+    proof = disclosure.prove(engine.ledger, engine.ledger.read([1])[0])
+    assert (expire(engine, "rule").entries, expire(engine, "rule").acts) == (0, 0)
+    clock.at = NOW + YEAR + 1
+    state = engine.state.digest()
+    done = expire(engine, "rule")
+    assert (done.on_hold, done.entries) == (names(lines[:200]).count(held_name), 200 - names(lines[:200]).count(held_name))
+    gone = [e.seq for e in engine.ledger.scan() if e.kind == EXPIRED]
+    assert 0 < len(gone) <= done.entries
+    assert all(names(lines)[seq - 1] != held_name for seq in gone)
+    assert disclosure.check(proof, trusted(engine)).seq == 1
+    engine.publisher.publish()
+    assert audit(engine.ledger, trusted(engine)).findings == []
+    assert open_(", retention: 365d").state.digest() == state
+    assert static.write(engine.ledger, tmp_path / "tiles") == engine.ledger.last()
+    with pytest.raises(LedgerError, match="kept as long as the manifest says"):
+        engine.line.records.read(engine.ledger.read([gone[0]])[0])
+    engine.ledger.commit(Block(expired=[(201, 400)]))  # behind the ledger's back
+    assert any("no act says that it expired" in finding for finding in audit(engine.ledger, trusted(engine)).findings)
+    with pytest.raises(DataError, match="nothing of retention"):
+        expire(open_(), "rule")
+
+
+def test_a_new_wrapping_key_makes_old_copies_useless(open_: Open, starter_trained: Trained, tmp_path: Path) -> None:
+    engine, lines = open_(), starter_trained.lines("live", 50)
+    engine.decide(lines)
+    assert engine.vault is not None
+    before = {row.ref: row.wrapped for row in engine.ledger.subjects.page()}  # as a backup has them
+    secrets = open_files("file:///keys", tmp_path / "var")
+    renewed(secrets)
+    both = PrivacyKeys(secrets)
+    assert rewrap(engine.ledger.subjects, both) == len(before)
+    retired(secrets)
+    alone = PrivacyKeys(secrets)
+    assert open_().line.records.read(engine.ledger.read([1])[0]).features != []
+    for ref, wrapped in before.items():
+        with pytest.raises(LedgerError, match="no wrapping key opens"):
+            alone.unwrap(wrapped, ref)
+    secrets.put(WRAPPING, "not a key")
+    with pytest.raises(AdapterError, match="not a key of 32 bytes"):
+        PrivacyKeys(secrets)
+
+
+def test_sealed_bytes_that_were_changed_are_not_believed(open_: Open, starter_trained: Trained) -> None:
+    engine = open_()
+    engine.decide(starter_trained.lines("live", 3))
+    veil, stored = engine.line.veil, engine.line.records.stored(engine.ledger.read([1])[0])
+    assert veil is not None
+    for changed in (replace(stored, sealed=stored.sealed[:-1] + b"x"), replace(stored, sealed=b"x"), replace(stored, commits=bytes(32)),
+                    replace(stored, seq=2)):
+        with pytest.raises(LedgerError, match="does not open, or is not what"):
+            veil.open(changed)
+    assert ref_of(word_of(bytes(range(16)))) == bytes(range(16))
+
+
+@pytest.mark.parametrize(("privacy", "said"), [
+    ("{subject: nobody}", "unknown entity"), ("{subject: customer, fields: {customer_id: clear}}", "always pseudonymised"),
+    ("{subject: customer, fields: {amount: encrypt}}", "features are computed over this field"),
+    ("{subject: customer, fields: {invoice: encrypt}}", "stays clear"), ("{subject: customer, fields: {terms: drop}}", "only a text"),
+    ("{subject: customer, fields: {nothing: drop}}", "unknown field"), ("{subject: customer, fields: {terms: hide}}", "pseudonymise"),
+    ("{subject: customer, without_consent: default}", "no safe default"), ("{subject: customer, retention: 5}", "duration")])
+def test_what_cannot_be_private_is_said(starter_trained: Trained, privacy: str, said: str) -> None:
+    text = (starter_trained.pilot.folder / "pilot.yaml").read_text()
+    with pytest.raises(ManifestError, match=said):
+        parse(f"{text}\nprivacy: {privacy}\n", folder=starter_trained.pilot.folder)
+
+
+def test_a_pilot_that_names_no_people_has_none(open_engine: Open) -> None:
+    engine = open_engine()
+    with pytest.raises(DataError, match="names no people"):
+        erase(engine, ["a"], "dpo", "")
+    with pytest.raises(DataError, match="names no people"):
+        list(about(engine.line, engine.ledger, "a"))
+
+
