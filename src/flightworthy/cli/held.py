@@ -36,7 +36,7 @@ def show(path: Path, var: Path | None, record: int) -> None:
     ledger.close()
     if not found:
         raise DataError("no such record in quarantine", found=record, next_step="run: flightworthy quarantine list")
-    q = found[0] if vault is None else replace(found[0], raw=vault.uncover(found[0].raw))
+    q = found[0] if vault is None else replace(found[0], raw=vault.cover.off(found[0].raw))
     say(f"id {q.id}, {q.status}\nfrom {q.source}, position {q.position}, arrived {iso(q.arrived)}\n"
         f"reason {q.reason}{f' in {q.field}' if q.field else ''}: {q.message}\nraw ({len(q.raw)} bytes):")
     sys.stdout.write(q.raw.decode("utf-8", errors="backslashreplace") + "\n")

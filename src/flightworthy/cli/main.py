@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flightworthy.cli.audit_commands import audit, witness
+from flightworthy.cli.people_commands import person
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Takes an enterprise AI pilot to production with the evidence.")
@@ -20,6 +21,7 @@ key = typer.Typer(no_args_is_help=True, help="Who may call the service: make, li
 app.add_typer(key, name="key")
 ledger = typer.Typer(no_args_is_help=True, help="The store of decisions.")
 app.add_typer(ledger, name="ledger")
+app.add_typer(person, name="person")
 app.add_typer(audit, name="audit")
 app.add_typer(witness, name="witness")
 
@@ -228,6 +230,23 @@ def ledger_move(pilot: PilotArg, url: Annotated[str, typer.Argument(help="Where 
     from flightworthy.cli import ledger as does
 
     does.move(pilot, var, url)
+
+
+@ledger.command("expire")
+def ledger_expire(pilot: PilotArg, var: Var = None) -> None:
+    """Let records go that are older than the manifest's retention; leaves and proofs stay. The pilot must rest."""
+    from flightworthy.cli import ledger as does
+
+    does.expire(pilot, var)
+
+
+@ledger.command("rewrap")
+def ledger_rewrap(pilot: PilotArg, var: Var = None) -> None:
+    """Put all people's keys under a new wrapping key and destroy the old one: backups lose what was erased since. The pilot must
+    rest."""
+    from flightworthy.cli import ledger as does
+
+    does.rewrap(pilot, var)
 
 
 @model.command("list")

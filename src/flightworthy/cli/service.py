@@ -60,17 +60,18 @@ def kill_switch(url: str, on: bool | None, why: str) -> None:
     """Read or turn the switch of a running service."""
     if on is not None and not why:
         raise DataError("an act needs a reason", next_step="give --why")
-    said = _call(url, "/v1/kill-switch", "GET" if on is None else "PUT", None if on is None else {"on": on, "why": why})
+    said = call(url, "/v1/kill-switch", "GET" if on is None else "PUT", None if on is None else {"on": on, "why": why})
     say(f"kill switch {'on' if said['on'] else 'off'}" + (f", entry {said['entry']}, {said['at']}" if "entry" in said else ""))
 
 
 def reload(url: str, why: str) -> None:
     """Read manifest and models of a running service again."""
-    said = _call(url, "/v1/reload", "POST", {"why": why})
+    said = call(url, "/v1/reload", "POST", {"why": why})
     say(f"reloaded: pilot {said['pilot'][:12]}, model {said['model'][:12]}, entry {said['entry']}, {said['at']}")
 
 
-def _call(url: str, path: str, method: str, content: dict[str, object] | None) -> dict[str, Any]:
+def call(url: str, path: str, method: str, content: dict[str, object] | None) -> Any:
+    """Ask a running service. Raises `AdapterError`."""
     if not url.startswith(("http://", "https://")):
         raise DataError("not the address of a service", found=url, expected="http://… or https://…")
     body = None if content is None else json.dumps(content).encode()
@@ -79,7 +80,7 @@ def _call(url: str, path: str, method: str, content: dict[str, object] | None) -
         request.add_header("Authorization", f"Bearer {os.environ[KEY_VARIABLE]}")
     try:
         with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
-            found: dict[str, Any] = json.load(reply)
+            found: Any = json.load(reply)
     except urllib.error.HTTPError as error:
         raise AdapterError(f"the service refused: {error.read(2000).decode(errors='replace')}", where=url, found=error.code,
                            next_step=f"put a key with the role 'operate' into {KEY_VARIABLE}") from error

@@ -76,7 +76,7 @@ class Admission:
 
     def _covered(self, raw: bytes) -> bytes:
         """Where people are protected, what nobody could read may be about any of them."""
-        return raw if self.line.veil is None else self.line.veil.held().cover(raw)
+        return raw if self.line.veil is None else self.line.veil.held().cover.put(raw)
 
     def _reject(self, work: Work, index: int, rejection: Rejection) -> None:
         work.results[index] = rejection

@@ -75,7 +75,7 @@ def _send(engine: Engine, held: list[Quarantined], repaired: bytes | None, past:
 
 
 def _raw(held: Quarantined, vault: Vault | None) -> Raw:
-    raw = held.raw if vault is None else vault.uncover(held.raw)
+    raw = held.raw if vault is None else vault.cover.off(held.raw)
     if not held.table:
         return raw
     row: dict[str, Any] = msgspec.json.decode(raw)

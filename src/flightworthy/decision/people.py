@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from flightworthy.governance.privacy.vault import Vault, word_of
 from flightworthy.ground.errors import DataError
 
 HOLD = "hold"
+ACTS = ("consent", "withdraw", "hold", "release", "erase")
 _AT_ONCE = 1000
 
 
@@ -98,6 +99,23 @@ def erase(engine: Engine, names: Sequence[str], who: str, why: str) -> Erasure:
     return done
 
 
+def ask(engine: Engine, act: str, names: Sequence[str], who: str, why: str) -> dict[str, Any]:
+    """One of `ACTS` for some people: how many it was done for, and who is unknown or on hold."""
+    if act not in ACTS:
+        raise DataError("nobody can be asked that", found=act, expected=", ".join(ACTS))
+    if act == "erase":
+        return asdict(erase(engine, names, who, why))
+    unknown, entries = [], []
+    for name in dict.fromkeys(names):
+        if act in ("consent", "withdraw"):
+            entries.append(consent(engine, name, act == "consent", who, why).seq)
+        elif name in _vault(engine).find([name]):
+            entries.append(hold(engine, name, act == "hold", who, why).seq)
+        else:
+            unknown.append(name)
+    return {"done": len(entries), "unknown": unknown, "entries": entries}
+
+
 def _naming(engine: Engine, names: Sequence[str]) -> Iterator[Quarantined]:
     """Quarantined records in which one of these names stands: as a value where the record is JSON, as a word where it is not."""
     wanted, vault = set(names), _vault(engine)
@@ -107,7 +125,7 @@ def _naming(engine: Engine, names: Sequence[str]) -> Iterator[Quarantined]:
         while page := engine.ledger.quarantine(status, after, _AT_ONCE):
             after = page[-1].id
             for q in page:
-                raw = vault.uncover(q.raw).decode(errors="replace")
+                raw = vault.cover.off(q.raw).decode(errors="replace")
                 if words is not None and (words.search(raw) or not wanted.isdisjoint(_texts(raw))):
                     yield q
 

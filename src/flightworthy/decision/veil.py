@@ -8,6 +8,7 @@ against the digest.
 
 from __future__ import annotations
 
+import math
 import secrets as randomness
 from collections.abc import Sequence
 from hashlib import sha256
@@ -42,7 +43,7 @@ class Veil:
         self._sealed = msgspec.msgpack.Decoder(msgspec.defstruct(
             "Sealed", [("event", contract.secret), ("features", list[float], []), ("outputs", list[float], []),
                        ("reasons", tuple[Reason, ...], ())], frozen=True, gc=False, array_like=True))
-        self._secret = contract.secret
+        self._outputs = len(pilot.outputs)
 
     def held(self) -> Vault:
         """The vault. Raises `LedgerError` where there is none."""
@@ -86,6 +87,8 @@ class Veil:
             content = self.opened(stored)
             if content is None:
                 erased, derived = True, dict.fromkeys(self._private)
+                if hasattr(stored, "outputs"):
+                    stored = msgspec.structs.replace(stored, outputs=[math.nan] * self._outputs)
             else:
                 clear: Any = self._sealed.decode(content[SALT:])
                 stored = msgspec.structs.replace(stored, **{n: getattr(clear, n) for n in DERIVED if hasattr(stored, n)})

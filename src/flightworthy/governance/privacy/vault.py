@@ -41,6 +41,27 @@ def ref_of(word: str) -> bytes:
     return base64.urlsafe_b64decode(word + "==")
 
 
+class Cover:
+    """For bytes that may hold personal data, nobody knows whose: unreadable without the index key."""
+
+    def __init__(self, keys: PrivacyKeys) -> None:
+        self._cipher = keys.cover()
+
+    def put(self, raw: bytes) -> bytes:
+        """Covered bytes."""
+        return _MARK + seal(self._cipher, raw, b"cover")
+
+    def off(self, kept: bytes) -> bytes:
+        """What was covered; bytes that were not are given back. Raises `LedgerError`."""
+        if not kept.startswith(_MARK):
+            return kept
+        try:
+            return unseal(self._cipher, kept[len(_MARK) :], b"cover")
+        except InvalidTag:
+            raise LedgerError("this record was covered with another key",
+                              next_step="bring back the secret privacy-index") from None
+
+
 class Vault:
     """For one writer, or for readers. One thread lets people in, another may ask for them."""
 
@@ -48,7 +69,7 @@ class Vault:
         self.store, self.keys = store, keys
         self._by_tag: dict[bytes, Person] = {}
         self._by_ref: dict[bytes, Person | None] = {}
-        self._cover, self._lock = keys.cover(), Lock()
+        self.cover, self._lock = Cover(keys), Lock()
 
     def people(self, names: Sequence[str], now: int) -> tuple[Names, list[Subject]]:
         """Everyone of these names, and the rows of those who are new: they must be committed with what is decided for them.
@@ -85,20 +106,6 @@ class Vault:
     def keyed(self, field: str, value: str) -> str:
         """The pseudonym of a value that is not the person's own name."""
         return word_of(self.keys.keyed(f"field {field}", value))
-
-    def cover(self, raw: bytes) -> bytes:
-        """Bytes that may hold personal data, unreadable without the index key."""
-        return _MARK + seal(self._cover, raw, b"cover")
-
-    def uncover(self, kept: bytes) -> bytes:
-        """What was covered; bytes that were not are given back. Raises `LedgerError`."""
-        if not kept.startswith(_MARK):
-            return kept
-        try:
-            return unseal(self._cover, kept[len(_MARK) :], b"cover")
-        except InvalidTag:
-            raise LedgerError("this record was covered with another key",
-                              next_step="bring back the secret privacy-index") from None
 
     def forget(self) -> None:
         """Hold nothing: what was not committed, or was erased elsewhere, is not believed any longer."""

@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 
+from flightworthy.decision.people import ACTS
 from flightworthy.ground.clock import Clock
 from flightworthy.operation.service import keys as roles
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import Problem, encode, problem
 from flightworthy.operation.service.callers import Caller, Callers, Rates, Refusals
 from flightworthy.operation.service.desk import Desk
-from flightworthy.operation.service.errands import Renew, Turn
+from flightworthy.operation.service.errands import Plea, Renew, Turn
 from flightworthy.operation.service.inference import Inference
 from flightworthy.operation.service.links import BusyError
 from flightworthy.operation.service.logs import trace
@@ -52,6 +53,14 @@ class Switch(msgspec.Struct, forbid_unknown_fields=True):
 class Wish(msgspec.Struct, forbid_unknown_fields=True):
     """A request to reload."""
 
+    why: str
+
+
+class Asked(msgspec.Struct, forbid_unknown_fields=True):
+    """Something for people."""
+
+    act: str
+    names: list[str]
     why: str
 
 
@@ -87,7 +96,8 @@ class App:
         self.records = {"/v1/decisions": (roles.DECIDE, wire.EVENT), "/v1/outcomes": (roles.OBSERVE, wire.OUTCOME)}
         self.routes: dict[tuple[str, str], tuple[str | None, Handler]] = {
             ("GET", "/v1/kill-switch"): (roles.OPERATE, self.switch), ("PUT", "/v1/kill-switch"): (roles.OPERATE, self.turn),
-            ("POST", "/v1/reload"): (roles.OPERATE, self.reload), ("GET", "/v1/shards"): (roles.OPERATE, self.shards),
+            ("POST", "/v1/people"): (roles.OPERATE, self.people), ("POST", "/v1/reload"): (roles.OPERATE, self.reload),
+            ("GET", "/v1/shards"): (roles.OPERATE, self.shards),
             ("GET", "/metrics"): (roles.OPERATE, self.count), ("GET", "/health/live"): (None, self.live),
             ("GET", "/health/ready"): (None, self.ready), ("GET", "/openapi.json"): (None, self.describe),
             **self.inference.routes(self)}
@@ -222,6 +232,21 @@ class App:
             if link.state is not None:
                 link.state.killed = asked.on
         return Reply(200, said[0])
+
+    async def people(self, request: Request, caller: Caller) -> Reply:
+        """Consent, hold or erasure of people; durable before it is answered. A list, one member for each shard."""
+        asked = _read(request.body, Asked, '{"act": "…", "names": ["…"], "why": "…"}')
+        if asked.act not in ACTS or not asked.names:
+            raise RefusedError(problem(400, "act", "nobody can be asked that",
+                                       f"act is one of {', '.join(ACTS)}; names are some"))
+        if len(asked.names) > MOST:
+            raise RefusedError(problem(413, "too_many", f"a request has at most {MOST} names"))
+        if self.desk.pilot.manifest.privacy is None:
+            raise RefusedError(problem(409, "privacy", "this pilot's manifest names no people"))
+        plea = encode(Plea(asked.act, asked.names, caller.name, asked.why[:500]))
+        async with self._turning:
+            said = await self._every(wire.PEOPLE, plea, "it could not be done", seconds=_LONG)
+        return Reply(200, b"[" + b",".join(said) + b"]")
 
     async def reload(self, request: Request, caller: Caller) -> Reply:
         """Read manifest and models again. What does not hold is refused, and the old version keeps deciding."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from flightworthy.decision import people
 from flightworthy.decision.fallback import CHAMPION, SPILLED
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import ANSWERED
@@ -34,6 +35,15 @@ class Turn(msgspec.Struct):
     """Turn the kill switch."""
 
     on: bool
+    who: str
+    why: str
+
+
+class Plea(msgspec.Struct):
+    """Something for people by name; ``act`` is one of `flightworthy.decision.people.ACTS`."""
+
+    act: str
+    names: list[str]
     who: str
     why: str
 
@@ -80,7 +90,8 @@ class Errands:
         self._made: tuple[str, Renewed] | None = None  # a version that is ready to be swapped
         self._probes = 0
         self._acts = {wire.PING: self._ping, wire.KILL: self._kill, wire.PREPARE: self._prepare, wire.SWAP: self._swap,
-                      wire.SPILL: self._take_in, wire.FIND: self._find, wire.LEAVE: self._leave}
+                      wire.SPILL: self._take_in, wire.FIND: self._find, wire.LEAVE: self._leave,
+                      wire.PEOPLE: self._people}
 
     @property
     def due(self) -> bool:
@@ -115,6 +126,12 @@ class Errands:
         self._shard.settle()
         act = self._shard.engine.kill(turn.on, turn.who, turn.why)
         return encode({"on": turn.on, "entry": act.seq, "who": turn.who, "at": iso(act.arrived)})
+
+    def _people(self, ask: Ask) -> bytes:
+        plea = msgspec.json.decode(ask.raws[0], type=Plea)
+        self._shard.settle()
+        self._shard.unsaved()  # a snapshot under way would bring back what is erased now
+        return encode(people.ask(self._shard.engine, plea.act, plea.names, plea.who, plea.why))
 
     def _leave(self, _: Ask) -> bytes:
         self._shard.leave()

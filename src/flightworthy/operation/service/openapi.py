@@ -29,6 +29,9 @@ def document(pilot: Pilot) -> dict[str, Any]:
             "/v1/kill-switch": {
                 "get": _plain("switch", "Whether the kill switch is on", 401, 403),
                 "put": _asked(_plain("turn", "Turn the kill switch", 400, 401, 403, 413, 503), on="boolean", why="string")},
+            "/v1/people": {
+                "post": _asked(_plain("people", "Consent, hold or erasure of people by name", 400, 401, 403, 409, 413, 503),
+                               act="string", names="array", why="string")},
             "/v1/reload": {
                 "post": _asked(_plain("reload", "Read manifest and models again", 400, 401, 403, 409, 413), why="string")},
             "/v1/shards": {"get": _plain("shards", "How each shard is", 401, 403)},
@@ -55,7 +58,8 @@ def _records(name: str, summary: str, record: str, answer: str) -> dict[str, Any
 def _asked(route: dict[str, Any], **members: str) -> dict[str, Any]:
     """A route that is told something: members by their types, all required."""
     schema = {"type": "object", "required": list(members), "additionalProperties": False,
-              "properties": {name: {"type": kind} for name, kind in members.items()}}
+              "properties": {name: {"type": kind, **({"items": {"type": "string"}} if kind == "array" else {})}
+                             for name, kind in members.items()}}
     return {**route, "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 

@@ -31,11 +31,11 @@ _log = logging.getLogger("flightworthy.service")
 _PATIENCE = 30.0  # seconds to wait for a process that is about to end
 
 
-def locked(base: Path) -> Any:
-    """The right to write these rooms, held until the process ends; waits for a process that is about to end."""
+def locked(base: Path, patience: float = _PATIENCE) -> Any:
+    """The right to write these rooms, held until the process ends; waits (seconds) for a process that is about to end."""
     base.mkdir(parents=True, exist_ok=True)
     file = (base / "engine.lock").open("wb")
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,6 +76,8 @@ def main() -> None:
     try:
         held = locked(Path(args.base))
         engine = Engine.open(load(Path(args.pilot)), Path(args.base), models=Path(args.models))
+        turn = engine.ledger.turn()
+        turn.__enter__()  # where another machine writes this ledger, this one stands by until it is gone
         engine.process(Arrivals([], engine.clock.now()))  # loads all compiled code before the first request does
         engine.line.columns.warm()
         guard(engine)
@@ -88,6 +90,7 @@ def main() -> None:
     shard.send(wire.Answers([wire.Told(0, 200, encode(shard.about()))]))
     with publishing(engine):
         shard.run()
+    turn.__exit__(None, None, None)
     engine.close()
     held.close()
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flightworthy.decision.engine import Rooms
+from flightworthy.governance.privacy.keys import PrivacyKeys
+from flightworthy.governance.privacy.vault import Cover
 from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.integration.features.plan import compile_groups
@@ -82,7 +85,8 @@ class Service:
         """Until SIGTERM or SIGINT."""
         self.base.mkdir(parents=True, exist_ok=True)
         links = [Link(home, self.pilot.manifest.service.queue, self.metrics.batch_done) for home in self._homes()]
-        spill = Spill(self.base / "spill.ndjson")
+        secrets = Rooms.of(self.pilot, self.base).open_secrets
+        spill = Spill(self.base / "spill.ndjson", Cover(PrivacyKeys(secrets())) if self.pilot.manifest.privacy else None)
         published = Published(self.pilot, [home.base for home in self._homes()])
         try:
             await asyncio.gather(*(link.start() for link in links))

@@ -170,6 +170,10 @@ class Shard:
         guard(self.engine)
         self._expected = self._sample()
 
+    def unsaved(self) -> None:
+        """No snapshot of the feature state is being written."""
+        self._saver.wait()
+
     def about(self) -> State:
         """How this shard is. It is ready when its champion gives the bits it gave at the start; one that gives nothing leaves
         decisions to the next step, which is no reason to take the service away."""

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from flightworthy.governance.privacy.vault import Cover
 from flightworthy.operation.service.errands import SpilledRecord
 
 _log = logging.getLogger("flightworthy.service")
@@ -24,8 +26,9 @@ _write = msgspec.json.Encoder().encode
 class Spill:
     """The file and what is in it. Calls come from the event loop; writing happens beside it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, cover: Cover | None = None) -> None:
+        """``cover``: records are unreadable in the file without its key."""
+        self.path, self._cover = path, cover
         self.held: dict[str, SpilledRecord] = {}  # event id → its decision, until the ledger has it
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._due: list[tuple[SpilledRecord, Callable[[bool], None]]] = []
@@ -36,7 +39,7 @@ class Spill:
         whole = 0
         for line in self.path.read_bytes().splitlines(keepends=True):
             try:
-                record = _read(line) if line.endswith(b"\n") else None
+                record = self._uncovered(_read(line)) if line.endswith(b"\n") else None
             except msgspec.MsgspecError:
                 record = None
             if record is None:
@@ -57,7 +60,7 @@ class Spill:
         try:
             while self._due:
                 due, self._due = self._due, []
-                data = b"".join(_write(record) + b"\n" for record, _ in due)
+                data = b"".join(_write(self._covered(record)) + b"\n" for record, _ in due)
                 try:
                     await asyncio.get_running_loop().run_in_executor(None, self._append, data)
                     written = True
@@ -80,6 +83,12 @@ class Spill:
         except OSError:
             os.ftruncate(self._file, size)
             raise
+
+    def _covered(self, record: SpilledRecord) -> SpilledRecord:
+        return record if self._cover is None else replace(record, raw=self._cover.put(record.raw))
+
+    def _uncovered(self, record: SpilledRecord) -> SpilledRecord:
+        return record if self._cover is None else replace(record, raw=self._cover.off(record.raw))
 
     def taken(self, records: list[SpilledRecord]) -> None:
         """The ledger has these. Once it has all, the file is emptied."""
