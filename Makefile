@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test service-crash-test service-fuzz bench-ledger ledger-crash-test tamper-test crash-test fuzz lock clean
+  fault-test service-crash-test service-fuzz bench-ledger ledger-crash-test tamper-test erasure-test two-writers crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -78,6 +78,12 @@ ledger-crash-test: env  ## kill -9 at every step of append, integrate and publis
 
 tamper-test: env     ## ten thousand changes of a ledger behind its back: an audit must find each one
 	$(BIN)/python -m benchmarks.ledger.tamper $(GIVEN) $(ARGS)
+
+erasure-test: env    ## a thousand people erased in a ledger of a million decisions: nothing is left of them, every proof holds
+	$(BIN)/python -m benchmarks.ledger.erasure $(ARGS)
+
+two-writers: env     ## two processes on one PostgreSQL ledger, half of the events in both: each is decided once
+	$(BIN)/python -m benchmarks.ledger.writers $(ARGS)
 
 crash-test: env      ## kill -9 at random instants: make crash-test N=200
 	$(BIN)/python -m benchmarks.crash $(N)

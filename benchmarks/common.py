@@ -38,6 +38,12 @@ def flat(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
             yield prefix + key, f"{value:,.4f}" if isinstance(value, float) else str(value)
 
 
+def on_disk() -> Path:
+    """A folder for what a bench writes: on the disk the project is on, not one in memory."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    return OUT.resolve()
+
+
 @contextmanager
 def step(title: str) -> Iterator[None]:
     """Say what takes time."""

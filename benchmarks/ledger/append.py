@@ -7,6 +7,7 @@ Usage: python -m benchmarks.ledger.append [--entries N] [--growth N]
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import random
 import sqlite3
@@ -18,17 +19,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import msgspec
+from tests.servers import Postgres, postgres_programs
 
-from benchmarks.common import step, write
+from benchmarks.common import on_disk, step, write
+from benchmarks.ledger.erasure import payment, trained
 from benchmarks.ledger.tamper import LOG
+from flightworthy.adapters.postgres.factory import open_ledger
 from flightworthy.adapters.sqlite.ledger import SqliteLedger
-from flightworthy.governance.ledger import DECISION, Block, Entries
+from flightworthy.decision.engine import Engine
+from flightworthy.governance.ledger import DECISION, Block, Entries, Ledger
 from flightworthy.governance.log.audit import audit
 from flightworthy.governance.log.disclosure import prove
 from flightworthy.governance.log.leaf import leaf_hash_of
 from flightworthy.governance.log.policy import Policy
 from flightworthy.governance.log.publisher import Publisher
+from flightworthy.ground.clock import ManualClock
 from flightworthy.operation.publishing import Publishing
 
 GROUPS = (64, 256, 8192)
@@ -63,7 +70,7 @@ class _Id(msgspec.Struct):
 def appended(folder: Path, group: int, entries: int) -> dict[str, float]:
     """Entries a second of our ledger, of bare SQLite and of the bare disk, in turns."""
     groups = [contents(1 + i * group, group) for i in range(max(3, entries // group))]
-    ours = _ours(folder / f"ours-{group}.db", groups)
+    ours = _ours(SqliteLedger(folder / f"ours-{group}.db"), groups)
     plain = _sqlite(folder / f"plain-{group}.db", groups)
     disk = _disk(folder / f"disk-{group}", groups)
     count = len(groups) * group
@@ -72,9 +79,55 @@ def appended(folder: Path, group: int, entries: int) -> dict[str, float]:
             "bytes_per_entry": sum(map(len, groups[0])) / group, "stored_per_entry": _size(folder / f"ours-{group}.db") / count}
 
 
-def _ours(path: Path, groups: list[list[bytes]]) -> float:
+def in_postgres(server: Postgres, group: int, entries: int) -> dict[str, float]:
+    """Entries a second of our ledger in PostgreSQL, of a table with the same index filled by COPY, and of a bare COPY."""
+    groups = [contents(1 + i * group, group) for i in range(max(3, entries // group))]
+    ours = _ours(open_ledger(server.url(f"ours_{group}")), groups)
+    indexed, bare = (_copied(server, groups, constraint) for constraint in ("PRIMARY KEY", ""))
+    count = len(groups) * group
+    return {"entries_per_second": count / ours, "floor_per_second": count / bare, "over_floor": ours / bare,
+            "indexed_copy_per_second": count / indexed, "over_indexed_copy": ours / indexed}
+
+
+def _copied(server: Postgres, groups: list[list[bytes]], constraint: str) -> float:
+    """Seconds for the same records by COPY, a transaction for each group."""
+    rows, seq = [], 1
+    for group in groups:
+        rows.append([(seq + i, msgspec.msgpack.decode(record, type=_Id).id, record) for i, record in enumerate(group)])
+        seq += len(group)
+
+    async def copy() -> float:
+        db = await asyncpg.connect(server.url().partition("?")[0])
+        await db.execute(f"DROP TABLE IF EXISTS plain; CREATE TABLE plain (seq bigint, id text {constraint}, content bytea)")
+        started = time.perf_counter()
+        for part in rows:
+            await db.copy_records_to_table("plain", records=part)
+        took = time.perf_counter() - started
+        await db.close()
+        return took
+
+    return asyncio.run(copy())
+
+
+def spine(folder: Path, url: str, entries: int) -> float:
+    """Decisions a second of the whole engine, in batches of 256: contract, features, model, policy, records, durable."""
+    place = folder / f"spine-{url.partition(':')[0]}"
+    place.mkdir()
+    pilot, var = trained(place, f"adapters: {{ledger: '{url}'}}\n", private=False)
+    engine, rng = Engine.open(pilot, var, ManualClock(1_800_000_000_000_000), snapshots=False), random.Random(5)
+    events = [payment(i, rng) for i in range(entries)]
+    engine.decide(events[:1000])
+    started = time.perf_counter()
+    for i in range(1000, entries, 256):
+        engine.decide(events[i : i + 256])
+    took = time.perf_counter() - started
+    engine.close()
+    return (entries - 1000) / took
+
+
+def _ours(ledger: Ledger, groups: list[list[bytes]]) -> float:
     """Seconds, from records to durable: leaf hashes, compression, index, transaction; the tree is signed beside it."""
-    ledger, first = SqliteLedger(path), 1
+    first = 1
     blocks = []
     for group in groups:  # keys are the caller's own, and not part of the cost
         blocks.append(block(first, group))
@@ -190,7 +243,7 @@ def main() -> None:
     args.add_argument("--entries", type=int, default=100_000, help="for each size of a group")
     args.add_argument("--growth", type=int, default=1_000_000, help="entries the ledger grows to")
     given = args.parse_args()
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:  # the disk the project is on, not one in memory
+    with tempfile.TemporaryDirectory(dir=on_disk()) as place:
         folder = Path(place)
         groups = {}
         for group in GROUPS:
@@ -200,7 +253,18 @@ def main() -> None:
             found = proofs(folder)
         with step(f"growth to {given.growth:,}"):
             found |= grown(folder, given.growth)
-    write("ledger", {"sqlite": {**groups["group_256"], **groups}, **found})
+        with step("the whole spine on SQLite"):
+            on_sqlite = spine(folder, "sqlite:///ledger.db", 30_000)
+        postgres = {}
+        if postgres_programs() is not None:
+            server = Postgres(folder / "postgres")
+            for group in GROUPS:
+                with step(f"groups of {group} in PostgreSQL"):
+                    postgres[f"group_{group}"] = in_postgres(server, group, given.entries)
+            with step("the whole spine on PostgreSQL"):
+                postgres |= postgres["group_256"] | {"spine_per_second": spine(folder, server.url("spine"), 30_000)}
+            server.stop()
+    write("ledger", {"sqlite": {**groups["group_256"], **groups, "spine_per_second": on_sqlite}, "postgresql": postgres, **found})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""SIGKILL at every step of append, integrate and publish: before and after each statement that the ledger gives to its database.
+"""SIGKILL at every step of append, integrate and publish: before and after each statement that the ledger gives to its database,
+SQLite and PostgreSQL; and of PostgreSQL itself, at any moment.
 
 A writer appends, publishes and has its checkpoints countersigned; it tells over a pipe what was acknowledged, and kills itself at
 the step it was told. Then the ledger is opened again and looked at; the next writer goes on with it. Writes
@@ -15,15 +16,21 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from tests.servers import Postgres, postgres_programs
 
 from benchmarks.common import step, write
 from benchmarks.ledger.tamper import LOG, WITNESS
+from flightworthy.adapters.postgres.factory import open_ledger
 from flightworthy.adapters.sqlite.ledger import SqliteLedger
 from flightworthy.adapters.sqlite.seen import SqliteSeen
-from flightworthy.governance.ledger import DECISION, OUTCOME, Block, Entries
+from flightworthy.governance.ledger import DECISION, OUTCOME, Block, Entries, Ledger
 from flightworthy.governance.ledger_checks import entries
 from flightworthy.governance.log import merkle, note
 from flightworthy.governance.log.audit import audit
@@ -38,6 +45,29 @@ from flightworthy.ground.clock import ManualClock
 POLICY = Policy([LOG.verifier], {"w": WITNESS.verifier})
 STEPS = 160  # at most so many statements in one life of a writer
 SAME = 20  # kills of one ledger; looking at a long one takes long
+
+
+class Store(NamedTuple):
+    """Where a ledger lies: a file, or a schema of a server."""
+
+    folder: Path
+    server: Postgres | None = None
+
+    def open(self, read_only: bool = False) -> Ledger:
+        """The ledger."""
+        if self.server is None:
+            return SqliteLedger(self.folder / "ledger.db", read_only)
+        return open_ledger(self.server.url(f"crash_{self.folder.name}"), read_only=read_only)
+
+    @staticmethod
+    def arm(ledger: Any, last: int, after: bool) -> None:
+        """Make a statement of the ledger its last one; 0: none."""
+        if isinstance(ledger, SqliteLedger):
+            ledger._writer = ledger.log._writer = Deadly(ledger._writer, last, after)
+        elif last:
+            link = ledger._link
+            deadly = AsyncDeadly(link._run(link._connected()), last, after)
+            link._writer = deadly
 
 
 class Deadly:
@@ -71,14 +101,46 @@ class Deadly:
         return getattr(self._inner, name)
 
 
-def live(path: Path, last: int, after: bool, rng: random.Random) -> None:
+class AsyncDeadly(Deadly):
+    """The same of a connection whose statements are awaited."""
+
+    async def execute(self, *given: Any, **how: Any) -> Any:
+        """One statement."""
+        return await self._wait(self._inner.execute, given, how)
+
+    async def executemany(self, *given: Any, **how: Any) -> Any:
+        """One statement for many rows."""
+        return await self._wait(self._inner.executemany, given, how)
+
+    async def fetchval(self, *given: Any, **how: Any) -> Any:
+        """One statement with an answer."""
+        return await self._wait(self._inner.fetchval, given, how)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Its end is a statement too."""
+        inner = self._inner.transaction()
+        await self._wait(inner.start, (), {}, "BEGIN")
+        yield
+        await self._wait(inner.commit, (), {}, "COMMIT")
+
+    async def _wait(self, call: Any, given: tuple[Any, ...], how: dict[str, Any], name: str = "") -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            self._die(name or given[0])
+        result = await call(*given, **how)
+        if self._left == 0:
+            self._die(name or given[0])
+        return result
+
+
+def live(store: Store, last: int, after: bool, rng: random.Random) -> None:
     """Append and publish until the end; every acknowledgement goes to file descriptor 3."""
-    ledger = SqliteLedger(path)
+    ledger = store.open()
     publisher = Publisher(ledger, [LOG])
-    seen = SqliteSeen(path.with_name("seen.db"))
+    seen = SqliteSeen(store.folder / "seen.db")
     witness = Witness(WITNESS, {LOG.verifier.name: [LOG.verifier]}, seen, ManualClock(1_000_000))
-    deadly = Deadly(ledger._writer, last, after)
-    ledger._writer = ledger.log._writer = deadly
+    store.arm(ledger, last, after)
     nodes = TiledNodes(ledger.log.hashes)
     while True:
         first = ledger.last() + 1
@@ -100,20 +162,27 @@ def live(path: Path, last: int, after: bool, rng: random.Random) -> None:
         ledger.log.countersign(published.size, bytes(Note(signed.text, lines)))
 
 
-def killed(path: Path, last: int, after: bool, seed: int) -> list[str]:
-    """What a writer said until its end."""
+def killed(store: Store, last: int, after: bool, seed: int) -> list[str]:
+    """What a writer said until its end; where no statement is its last, the server is killed under it, and then the writer."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(reading)
             os.dup2(writing, 3)
-            live(path, last, after, random.Random(seed))
+            live(store, last, after, random.Random(seed))
         finally:
             os._exit(2)
     os.close(writing)
+    if not last:
+        assert store.server is not None
+        time.sleep(random.Random(seed).uniform(0.3, 1.2))
+        store.server.kill()
+        os.kill(child, signal.SIGKILL)
+        store.server.start()
     with os.fdopen(reading) as said:
         lines = said.read().splitlines()
+    lines = lines if not lines or last else [line for line in lines if line.split()[0] != "at"]
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):
         raise RuntimeError(f"the writer ended by itself: {lines[-3:]}")
@@ -126,29 +195,38 @@ def main() -> None:
     args.add_argument("kills", nargs="?", type=int, default=2 * STEPS)
     args.add_argument("--seed", type=int, default=5)
     given = args.parse_args()
-    found: dict[str, Any] = {"kills": 0, "acknowledged_blocks": 0, "lost": 0, "duplicated": 0, "inconsistent_checkpoints": 0,
-                             "checkpoints": 0, "findings": 0}
+    found: dict[str, Any] = {"kills": 0, "kills_of_the_server": 0, "acknowledged_blocks": 0, "lost": 0, "duplicated": 0,
+                             "inconsistent_checkpoints": 0, "checkpoints": 0, "findings": 0}
     places: Counter[str] = Counter()
     roots: dict[int, str] = {}
-    path = Path()
-    with tempfile.TemporaryDirectory() as folder, step(f"{given.kills} kills"):
-        for i in range(given.kills):
-            if i % SAME == 0:
-                path, roots = Path(folder) / f"{i}" / "ledger.db", {}
-            lines = killed(path, i // 2 % STEPS + 1, bool(i % 2), given.seed * 1_000_000 + i)
-            places.update(line.removeprefix("at ") for line in lines if line.startswith("at "))
-            _look(path, lines, roots, found)
-            found["kills"] += 1
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgres(Path(folder) / "server") if postgres_programs() is not None else None
+        plan = [("SQLite", None, given.kills, STEPS)]
+        if server is not None:
+            plan += [("PostgreSQL", server, given.kills // 4, STEPS // 4), ("the server", server, given.kills // 8, 0)]
+        for what, where, kills, steps in plan:
+            with step(f"{what}: {kills} kills"):
+                for i in range(kills):
+                    if i % SAME == 0:
+                        store, roots = Store(Path(folder) / f"{what.split()[-1].lower()}_{i}", where), {}
+                        store.folder.mkdir()
+                    lines = killed(store, i // 2 % steps + 1 if steps else 0, bool(i % 2), given.seed * 1_000_000 + i)
+                    places.update(f"{what}: {line.removeprefix('at ')}" for line in lines if line.startswith("at "))
+                    _look(store, lines, roots, found)
+                    found["kills"] += 1
+                    found["kills_of_the_server"] += not steps
+        if server is not None:
+            server.stop()
     write("ledger_crash", {**found, "places": dict(sorted(places.items()))})
     if found["lost"] or found["duplicated"] or found["inconsistent_checkpoints"] or found["findings"]:
         sys.exit(1)
 
 
-def _look(path: Path, lines: list[str], roots: dict[int, str], found: dict[str, Any]) -> None:
+def _look(store: Store, lines: list[str], roots: dict[int, str], found: dict[str, Any]) -> None:
     """The ledger after a kill: everything acknowledged, nothing twice, one tree."""
     told_entries = [int(line.split()[1]) for line in lines if line.startswith("entry ")]
     last = max(told_entries, default=0)
-    ledger = SqliteLedger(path, read_only=True)
+    ledger = store.open(read_only=True)
     seqs = [entry.seq for entry in ledger.scan()]
     found["lost"] += max(0, last - len(seqs))
     found["duplicated"] += len(seqs) - len(set(seqs))

@@ -271,8 +271,6 @@ class Engine:
             self.admission.watermark = max(self.admission.watermark, watermark)
             self.admission.next_seq = last + 1
             self.killed = self._read_switch()
-            if self.vault is not None:
-                self.vault.forget()
             if self.admission.consents is not None:
                 self.admission.consents.forget()
 

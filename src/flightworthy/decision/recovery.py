@@ -42,11 +42,10 @@ def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = No
     while chunk := list(islice(entries, CHUNK)):
         out = Stretch()
         here: dict[int, Any] = {}
-        for entry in chunk:
-            if entry.kind == ACT:
-                out.erased += [entry.key.partition(":")[2]] if entry.key.startswith(f"{ERASURE}:") else []
-            elif entry.kind != OUTCOME:
-                record = line.records.read(entry)
+        out.erased = [e.key.partition(":")[2] for e in chunk if e.kind == ACT and e.key.startswith(f"{ERASURE}:")]
+        chunk = [e for e in chunk if e.kind != ACT]
+        for entry, record in zip(chunk, line.records.read_all(chunk), strict=True):
+            if entry.kind != OUTCOME:
                 here[entry.seq] = record.event
                 out.decided.append(entry.kind == DECISION)
                 if entry.kind == DECISION:
@@ -54,12 +53,11 @@ def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = No
                     out.entries.append(entry)
                 _row(out, 0, record.event, entry.seq, line.no_label)
             else:
-                truth = line.records.read(entry)
-                event = here.get(truth.decision)
+                event = here.get(record.decision)
                 if event is None:
-                    event = line.records.read(ledger.read([truth.decision])[0]).event
-                out.truths.append((truth, entry))
-                _row(out, 1, event, truth.decision, truth.label)
+                    event = line.records.read(ledger.read([record.decision])[0]).event
+                out.truths.append((record, entry))
+                _row(out, 1, event, record.decision, record.label)
         yield out
 
 
@@ -82,7 +80,8 @@ def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: 
         told = [event for event, kind in zip(stretch.events, stretch.kinds, strict=True) if kind == 0]
         if told:
             watermark = max(watermark, int(line.columns.times(told).max()))
-    if erased:
+    if erased and line.veil is not None:
+        line.veil.held().drop(erased)
         state.forget(line.pilot.subject, erased)
     return count, watermark
 

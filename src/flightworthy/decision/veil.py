@@ -80,6 +80,10 @@ class Veil:
         return msgspec.structs.replace(record, event=msgspec.structs.replace(event, **self._emptied), **derived,
                                        commits=sha256(content).digest(), sealed=seal(person.cipher, content, bound))
 
+    def meet(self, stored: Sequence[Any]) -> None:
+        """Have the keys of all whom some records are about at hand."""
+        self.held().meet({ref_of(self._names(record.event)) for record in stored})
+
     def open(self, stored: Any) -> Any:
         """The record as it was before; without what is private where the person was erased, and marked so."""
         event, derived, erased = stored.event, {}, False

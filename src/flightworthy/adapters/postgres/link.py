@@ -116,7 +116,9 @@ class Link:
 
     @property
     def _settings(self) -> dict[str, str]:
-        return {"search_path": f'"{self.schema}"', "application_name": "flightworthy", "timezone": "UTC"}
+        return {"search_path": f'"{self.schema}"', "application_name": "flightworthy", "timezone": "UTC",
+                "jit": "off",  # compiling a statement takes longer than any of ours runs
+                "enable_seqscan": "off"}  # all of ours have an index; a young table without statistics is thought to be small
 
     # -- both ---------------------------------------------------------------------------------------------------
     def _patiently(self, act: Callable[[bool], Awaitable[T]]) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -106,6 +106,21 @@ class Vault:
     def keyed(self, field: str, value: str) -> str:
         """The pseudonym of a value that is not the person's own name."""
         return word_of(self.keys.keyed(f"field {field}", value))
+
+    def meet(self, refs: Iterable[bytes]) -> None:
+        """Look several up at once, for `by_ref`."""
+        missing = [ref for ref in refs if ref not in self._by_ref]
+        if missing:
+            found = {row.ref: self._person(row.ref, self.keys.unwrap(row.wrapped, row.ref)) for row in self.store.known(missing)}
+            with self._lock:
+                self._by_ref.update({ref: found.get(ref) for ref in missing})
+
+    def drop(self, words: Iterable[str]) -> None:
+        """These people were erased."""
+        gone = {ref_of(word) for word in words}
+        with self._lock:
+            self._by_ref.update(dict.fromkeys(gone))
+            self._by_tag = {tag: person for tag, person in self._by_tag.items() if person.ref not in gone}
 
     def forget(self) -> None:
         """Hold nothing: what was not committed, or was erased elsewhere, is not believed any longer."""
