@@ -29,11 +29,11 @@ from flightworthy.operation.witnessing import ask_all
 def verify(path: Path, var: Path | None, policy: Path | None, first: int, kept: list[Path], as_json: bool) -> None:
     """Exit code 1 when anything is found."""
     pilot = load(path)
-    trusted = _policy(policy, []) if policy else Policy(_keys(pilot, var))
+    trusted = policy_of(policy, []) if policy else Policy(_keys(pilot, var))
     results = []
     with parts(pilot, var) as opened:
         for ledger, _ in opened:
-            results.append(audit(ledger, trusted, first, [_read(file) for file in kept], _progress))
+            results.append(audit(ledger, trusted, first, [_read(file) for file in kept], progress))
             for finding in ask_all(ledger, trusted):
                 results[-1].found(finding)
     if as_json:
@@ -55,7 +55,8 @@ def _tell(result: Audit) -> None:
         say("that nothing is missing at the end, only a witness or a checkpoint you kept can tell (--kept)")
 
 
-def _progress(done: int) -> None:
+def progress(done: int) -> None:
+    """How many entries are done, where someone looks."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{done:,} entries ")
 
@@ -86,7 +87,7 @@ def check(file: Path, policy: Path | None, keys: list[str]) -> None:
     """Print the certificate of a proof that holds."""
     if policy is None and not keys:
         raise DataError("a proof holds only for keys that you trust", next_step="give --policy FILE or --key KEY")
-    checked = disclosure.check(_read(file), _policy(policy, keys))
+    checked = disclosure.check(_read(file), policy_of(policy, keys))
     sys.stdout.write(certificate(checked, file.name))
 
 
@@ -131,7 +132,8 @@ def _keys(pilot: Pilot, var: Path | None) -> list[Verifier]:
     return [signer.verifier for store, part in found for signer in signers(store, pilot.name, part)]
 
 
-def _policy(file: Path | None, keys: list[str]) -> Policy:
+def policy_of(file: Path | None, keys: list[str]) -> Policy:
+    """Whom to trust."""
     policy = read_policy(file) if file else Policy()
     policy.logs += [Verifier.parse(text) for text in keys]
     return policy

@@ -45,6 +45,28 @@ def check(file: Annotated[Path, typer.Argument(help="A .tlog-proof file.")], pol
 
 
 @audit.command()
+def export(pilot: PilotArg, to: Annotated[str, typer.Argument(help="A new folder, hec+https://host:8088 or syslog+tls://host:6514.")],
+           first: Annotated[int, typer.Option("--from", min=1, help="Number of the first entry; for folders.")] = 1,
+           form: Annotated[str, typer.Option("--format", help="ndjson or parquet; for folders.")] = "ndjson",
+           follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes; for receivers.")] = False,
+           var: Var = None) -> None:
+    """Send entries elsewhere, as stored: what is private stays sealed. A folder proves itself; a receiver gets each entry once or
+    more, in order, and the next call goes on where it was."""
+    from flightworthy.cli import export as does
+
+    does.export(pilot, var, to, first, form, follow)
+
+
+@audit.command("check-export")
+def check_export(folder: Annotated[Path, typer.Argument(help="A folder made by export.")], policy: PolicyFile = None,
+                 key: Annotated[list[str], typer.Option(help="Key of a log to trust; repeatable.")] = []) -> None:  # noqa: B006
+    """Check a folder offline: every entry is there, unchanged, in order, under a signed checkpoint."""
+    from flightworthy.cli import export as does
+
+    does.check(folder, policy, key)
+
+
+@audit.command()
 def log(pilot: PilotArg, var: Var = None, as_json: AsJson = False) -> None:
     """What was live when: manifests, models, and everything that was done, by time."""
     from flightworthy.cli import audit as does

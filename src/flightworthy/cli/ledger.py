@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import getpass
-import sys
 from pathlib import Path
 
+from flightworthy.cli.audit import progress
 from flightworthy.cli.people import engines
 from flightworthy.cli.pilots import places, say
 from flightworthy.decision import retention
@@ -24,7 +24,7 @@ def move(path: Path, var: Path | None, url: str) -> None:
         source = Rooms.of(pilot, place).open_ledger(read_only=True)
         target = registry.find("ledgers", url)(url, base=place)
         try:
-            count = moving.move(source, target, _progress)
+            count = moving.move(source, target, progress)
         finally:
             source.close()
             target.close()
@@ -56,8 +56,3 @@ def rewrap(path: Path, var: Path | None) -> None:
         for store in stores:
             retired(store)
     say(f"{count:,} keys lie under a new one; the old one is destroyed")
-
-
-def _progress(done: int) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{done:,} entries ")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Protocol
 
+from flightworthy.ground.errors import ProofError
+
 EMPTY = sha256(b"").digest()
 TILE = 8  # levels between two that are kept: tiles are 2**8 hashes wide
 
@@ -55,6 +57,20 @@ class Growth:
             for level, index in _parts(0, size):
                 self._peaks.append((level, nodes.node(level, index)))
             self.size = size
+
+    @classmethod
+    def of(cls, size: int, peaks: Sequence[bytes]) -> Growth:
+        """From what `peaks` gave. Raises `ProofError` when it is not as many hashes as a tree of this size has."""
+        places = _parts(0, size)
+        if len(peaks) != len(places) or any(len(peak) != 32 for peak in peaks):
+            raise ProofError("these are not the hashes of a tree of this size", found=len(peaks), expected=f"{len(places)}")
+        made = cls()
+        made.size, made._peaks = size, [(level, peak) for (level, _), peak in zip(places, peaks, strict=True)]
+        return made
+
+    def peaks(self) -> list[bytes]:
+        """The hashes of its complete parts, the largest first: one for each set bit of the size."""
+        return [found for _, found in self._peaks]
 
     def extend(self, leaves: Sequence[bytes]) -> list[tuple[int, int, bytes]]:
         """Add leaf hashes. Returns what became complete at levels that are kept: (level / 8, index, hash)."""
