@@ -29,7 +29,7 @@ from flightworthy.operation.witnessing import ask_all
 def verify(path: Path, var: Path | None, policy: Path | None, first: int, kept: list[Path], as_json: bool) -> None:
     """Exit code 1 when anything is found."""
     pilot = load(path)
-    trusted = policy_of(policy, []) if policy else Policy(_keys(pilot, var))
+    trusted = policy_of(policy, []) if policy else Policy(keys_of(pilot, var))
     results = []
     with parts(pilot, var) as opened:
         for ledger, _ in opened:
@@ -68,7 +68,7 @@ def prove(path: Path, var: Path | None, decision: str, out: Path | None) -> None
         content = disclosure.prove(ledger, entry)
     file = out or Path(f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in entry.key)[:80]}.tlog-proof")
     file.write_bytes(content)
-    checked = disclosure.check(content, Policy(_keys(load(path), var)))
+    checked = disclosure.check(content, Policy(keys_of(load(path), var)))
     words = file.with_suffix(".md")
     words.write_text(certificate(checked, file.name), encoding="utf-8")
     say(f"{file} proves entry {entry.seq} of {checked.checkpoint.origin}; {words} says it in words")
@@ -126,7 +126,8 @@ def key(path: Path, var: Path | None, rotate: bool) -> None:
             "the new one")
 
 
-def _keys(pilot: Pilot, var: Path | None) -> list[Verifier]:
+def keys_of(pilot: Pilot, var: Path | None) -> list[Verifier]:
+    """The keys of a pilot's own logs."""
     found = [(store, where.part) for where in (Rooms.of(pilot, place) for place in places(pilot, var))
              if (store := where.open_secrets()).get(LOG_KEY)]
     return [signer.verifier for store, part in found for signer in signers(store, pilot.name, part)]

@@ -67,6 +67,17 @@ def check_export(folder: Annotated[Path, typer.Argument(help="A folder made by e
 
 
 @audit.command()
+def report(pilot: PilotArg, var: Var = None, policy: PolicyFile = None,
+           since: Annotated[str | None, typer.Option(help="RFC 3339 instant (default: the beginning).")] = None,
+           until: Annotated[str | None, typer.Option(help="RFC 3339 instant (default: now).")] = None,
+           out: Annotated[Path | None, typer.Option(help="File to write (default: the terminal).")] = None) -> None:
+    """Evidence per article: GDPR, HIPAA, AI Act; each line with what stays with the owner. The ledger is verified on the way."""
+    from flightworthy.cli import compliance as does
+
+    does.report(pilot, var, policy, since, until, out)
+
+
+@audit.command()
 def log(pilot: PilotArg, var: Var = None, as_json: AsJson = False) -> None:
     """What was live when: manifests, models, and everything that was done, by time."""
     from flightworthy.cli import audit as does

@@ -107,11 +107,18 @@ def value(pilot: PilotArg, var: Var = None, at: At = None, as_json: AsJson = Fal
 
 
 @app.command()
-def replay(pilot: PilotArg, var: Var = None, as_json: AsJson = False) -> None:
-    """Recompute every decision of the ledger and report bits that differ (exit code 1 when there are any)."""
-    from flightworthy.cli import run
+def replay(pilot: PilotArg, var: Var = None, as_json: AsJson = False,
+           model: Annotated[str, typer.Option("--model", help="Ask this one instead: the beginning of its digest.")] = "",
+           since: Annotated[str | None, typer.Option("--since", help="RFC 3339 instant; with --model.")] = None,
+           until: Annotated[str | None, typer.Option("--until", help="RFC 3339 instant; with --model.")] = None) -> None:
+    """Recompute every decision of the ledger and report bits that differ (exit code 1 when there are any); or say what another
+    model would have decided, and what that would have been worth."""
+    from flightworthy.cli import run, whatif
 
-    run.replay(pilot, var, as_json)
+    if model:
+        whatif.what_if(pilot, var, as_json, model, (since, until))
+    else:
+        run.replay(pilot, var, as_json)
 
 
 @app.command()

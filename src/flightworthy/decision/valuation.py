@@ -68,21 +68,14 @@ def judge(pilot: Pilot, ledger: Ledger, now: int, vault: Vault | None = None) ->
     reach, what was told is what was done, and is priced."""
     line, price = Line(pilot, {}, vault), Pricer(pilot).price
     outcomes = pilot.manifest.outcomes
-    horizon = outcomes.horizon if outcomes.horizon is not None else outcomes.delay
-    absent = None if outcomes.absent is None else float(outcomes.absent)
-    labels, told = _labels(line, ledger, now), _told(line, ledger)
-    exact = _exact_fields(pilot)
+    truths, told = Truths(line, ledger, now), _told(line, ledger)
+    exact = exact_fields(pilot)
     read = line.records.read
     for entry in ledger.scan(1, (DECISION,)):
         record = read(entry)
         fields = exact(record.event)
         time = int(line.columns.times([record.event])[0])
-        label, status = labels.get(record.seq), KNOWN
-        mature = time + horizon <= now
-        if label is None and absent is not None and mature:
-            label, status = absent, FINAL
-        if absent is not None and not mature:
-            label = None
+        label, status = truths.of(record.seq, time)
         action, quantity = told.get(record.seq, (record.action, record.quantity))
         if label is not None:
             value = price(fields, label, action, quantity)
@@ -123,13 +116,28 @@ def value(pilot: Pilot, judged: Iterator[Judged], watch: Callable[[Judged], None
     return out
 
 
-def _labels(line: Line, ledger: Ledger, now: int) -> dict[int, float]:
-    labels: dict[int, float] = {}
-    for entry in ledger.scan(1, (OUTCOME,)):
-        outcome = line.records.read(entry)
-        if outcome.known_at <= now:
-            labels[outcome.decision] = outcome.label
-    return labels
+class Truths:
+    """What was known of decisions at an instant (event time, microseconds)."""
+
+    def __init__(self, line: Line, ledger: Ledger, now: int) -> None:
+        outcomes = line.pilot.manifest.outcomes
+        self._now = now
+        self._horizon = outcomes.horizon if outcomes.horizon is not None else outcomes.delay
+        self._absent = None if outcomes.absent is None else float(outcomes.absent)
+        self._labels: dict[int, float] = {}
+        for entry in ledger.scan(1, (OUTCOME,)):
+            outcome = line.records.read(entry)
+            if outcome.known_at <= now:
+                self._labels[outcome.decision] = outcome.label
+
+    def of(self, seq: int, time: int) -> tuple[float | None, str]:
+        """The label of a decision (None: not yet), and how it is known. ``time``: of its event, microseconds."""
+        label, mature = self._labels.get(seq), time + self._horizon <= self._now
+        if self._absent is None:
+            return label, KNOWN
+        if not mature:
+            return None, KNOWN
+        return (label, KNOWN) if label is not None else (self._absent, FINAL)
 
 
 def _told(line: Line, ledger: Ledger) -> dict[int, tuple[str, float | None]]:
@@ -139,7 +147,8 @@ def _told(line: Line, ledger: Ledger) -> dict[int, tuple[str, float | None]]:
             for act in acts if act.said["entry"]}
 
 
-def _exact_fields(pilot: Pilot) -> Callable[[Any], dict[str, Value]]:
+def exact_fields(pilot: Pilot) -> Callable[[Any], dict[str, Value]]:
+    """The fields of an event as the value formula reads them: numbers as exact `Decimal`."""
     spec = {name: s for name, s in pilot.manifest.events.fields.items() if s.type != "text"}
     return lambda event: {name: _exact(getattr(event, name), s) for name, s in spec.items()}
 
