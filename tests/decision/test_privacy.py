@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from flightworthy.adapters.keys.factory import open_files
+from flightworthy.adapters.sqlite.factory import open_ledger
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.held import retry
 from flightworthy.decision.people import about, consent, erase, hold
@@ -21,11 +22,13 @@ from flightworthy.decision.valuation import judge
 from flightworthy.governance.ledger import ACT, DECISION, ERASED, EXPIRED, OUTCOME, Block
 from flightworthy.governance.log import disclosure, static
 from flightworthy.governance.log.audit import audit
+from flightworthy.governance.log.certificate import certificate
 from flightworthy.governance.log.policy import Policy
+from flightworthy.governance.moving import move
 from flightworthy.governance.privacy.keys import WRAPPING, PrivacyKeys, renewed, retired
 from flightworthy.governance.privacy.vault import Vault, ref_of, rewrap, word_of
 from flightworthy.ground.clock import ManualClock
-from flightworthy.ground.errors import AdapterError, DataError, LedgerError, ManifestError
+from flightworthy.ground.errors import AdapterError, DataError, LedgerError, ManifestError, ProofError
 from flightworthy.integration.contract import Rejection
 from flightworthy.manifest.load import parse
 from flightworthy.manifest.pilot import Pilot
@@ -146,6 +149,58 @@ def test_an_erased_person_is_gone_everywhere_and_every_proof_still_holds(open_: 
         list(about(engine.line, engine.ledger, "nobody"))
     acts = [entry.key for entry in engine.ledger.scan(1, (ACT,))]
     assert acts == [f"erasure:{word}"]
+
+
+def test_what_is_sealed_can_be_shown_and_only_as_it_was(open_: Open, starter_trained: Trained) -> None:
+    engine = open_()
+    engine.decide(starter_trained.lines("live", 3))
+    assert engine.publisher is not None
+    engine.publisher.publish()
+    [entry], veil = engine.ledger.read([2]), engine.line.veil
+    assert veil is not None
+    content = veil.opened(engine.line.records.stored(entry))
+    assert content is not None
+    shown = disclosure.check(disclosure.prove(engine.ledger, entry, content), trusted(engine))
+    assert shown.opened == content
+    terms = json.loads(starter_trained.lines("live", 3)[1])["terms"]
+    assert terms in certificate(shown, "file")
+    assert terms not in certificate(disclosure.check(disclosure.prove(engine.ledger, entry), trusted(engine)), "file")
+    with pytest.raises(ProofError, match="not what the record commits to"):
+        disclosure.check(disclosure.prove(engine.ledger, entry, content[:-1] + b"x"), trusted(engine))
+
+
+def test_a_private_value_is_not_told_by_its_error(open_: Open, starter_trained: Trained) -> None:
+    engine = open_()
+    engine.decide([starter_trained.lines("live", 1)[0].replace(b'"net', b'"secret')])
+    [kept] = engine.ledger.quarantine()
+    assert (kept.field, kept.message) == ("terms", "the value is private")
+    assert b"secret" not in kept.raw
+
+
+def test_more_people_than_are_held_at_once(open_: Open, starter_trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flightworthy.governance.privacy.vault._KEPT", 5)
+    engine, lines = open_(), starter_trained.lines("live", 200)
+    first = engine.decide(lines[:100])
+    assert [r.id for r in engine.decide(lines)][:100] == [r.id for r in first]
+    assert engine.ledger.subjects.count() == len(set(names(lines)))
+    assert all(engine.line.records.read(entry).features for entry in engine.ledger.scan(1, (DECISION,)))
+
+
+def test_what_expired_and_who_is_known_is_moved(starter_trained: Trained, open_: Open, tmp_path: Path) -> None:
+    engine, lines = open_(", retention: 1us"), starter_trained.lines("live", 150)
+    engine.decide(lines)
+    clock: Any = engine.clock
+    clock.at += 10
+    expire(engine, "rule")
+    consent(engine, names(lines)[0], True, "crm", "form")
+    target = open_ledger("sqlite:///target.db", tmp_path)
+    for _ in range(2):
+        move(engine.ledger, target)
+        assert list(target.scan()) == list(engine.ledger.scan())
+        assert target.counts() == engine.ledger.counts()
+        assert target.subjects.page() == engine.ledger.subjects.page() != []
+        erase(engine, names(lines)[:1], "dpo", "letter")
+    target.close()
 
 
 def test_a_hold_keeps_what_would_be_erased(open_: Open, starter_trained: Trained) -> None:

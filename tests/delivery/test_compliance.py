@@ -37,7 +37,7 @@ def test_figures_are_those_of_the_ledger(starter_trained: Trained, open_engine: 
     engine.publisher.publish()
     facts.audits = [audit(engine.ledger, Policy([s.verifier for s in engine.publisher._signers]))]
     text = render(pilot, facts)
-    for said in ("1 erasures", "purpose `dunning`", "retention 7 days", "203 entries, 1 checkpoints (0 seen by witnesses): as written",
+    for said in ("1 erasures", "purpose `dunning`", "retention 7d", "203 entries, 1 checkpoints (0 seen by witnesses): as written",
                  "kill switch turned 1 times", "Evidence, not a legal determination"):
         assert said in text, said
     places = {(c.law, c.place) for c in controls(pilot, facts)}

@@ -10,7 +10,8 @@ from pathlib import Path
 from flightworthy.cli.pilots import Part, parts, places, say
 from flightworthy.decision.engine import Rooms
 from flightworthy.decision.history import changes
-from flightworthy.governance.ledger import Entry, Ledger
+from flightworthy.decision.line import Line
+from flightworthy.governance.ledger import DECISION, HISTORY, Entry
 from flightworthy.governance.log import disclosure, static
 from flightworthy.governance.log.audit import Audit, audit
 from flightworthy.governance.log.certificate import certificate
@@ -18,6 +19,7 @@ from flightworthy.governance.log.checkpoint import number
 from flightworthy.governance.log.keys import LOG_KEY, rotated, signers
 from flightworthy.governance.log.note import Verifier
 from flightworthy.governance.log.policy import Policy
+from flightworthy.governance.privacy.vault import Vault
 from flightworthy.ground.clock import iso
 from flightworthy.ground.errors import DataError, LedgerError
 from flightworthy.manifest.load import load
@@ -61,11 +63,12 @@ def progress(done: int) -> None:
         sys.stderr.write(f"\r{done:,} entries ")
 
 
-def prove(path: Path, var: Path | None, decision: str, out: Path | None) -> None:
+def prove(path: Path, var: Path | None, decision: str, out: Path | None, unseal: bool) -> None:
     """Write the proof and its certificate."""
-    with parts(load(path), var) as opened:
-        ledger, entry = _find(opened, decision)
-        content = disclosure.prove(ledger, entry)
+    pilot = load(path)
+    with parts(pilot, var) as opened:
+        (ledger, vault), entry = _find(opened, decision)
+        content = disclosure.prove(ledger, entry, _unsealed(pilot, vault, entry) if unseal else b"")
     file = out or Path(f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in entry.key)[:80]}.tlog-proof")
     file.write_bytes(content)
     checked = disclosure.check(content, Policy(keys_of(load(path), var)))
@@ -74,12 +77,22 @@ def prove(path: Path, var: Path | None, decision: str, out: Path | None) -> None
     say(f"{file} proves entry {entry.seq} of {checked.checkpoint.origin}; {words} says it in words")
 
 
-def _find(opened: list[Part], decision: str) -> tuple[Ledger, Entry]:
-    for ledger, _ in opened:
-        if decision in (found := ledger.find([decision])):
-            return ledger, ledger.read([found[decision]])[0]
+def _unsealed(pilot: Pilot, vault: Vault | None, entry: Entry) -> bytes:
+    line = Line(pilot, {}, vault)
+    if line.veil is None or entry.kind not in (DECISION, HISTORY):
+        return b""
+    content = line.veil.opened(line.records.stored(entry))
+    if content is None:
+        raise LedgerError("the person was erased: what is sealed cannot be shown any more", where=f"entry {entry.seq}")
+    return content
+
+
+def _find(opened: list[Part], decision: str) -> tuple[Part, Entry]:
+    for part in opened:
+        if decision in (found := part.ledger.find([decision])):
+            return part, part.ledger.read([found[decision]])[0]
     if len(opened) == 1 and number(decision):
-        return opened[0].ledger, opened[0].ledger.read([int(decision)])[0]
+        return opened[0], opened[0].ledger.read([int(decision)])[0]
     raise LedgerError("no decision for this event", found=decision, expected="an event's id, or an entry's number")
 
 

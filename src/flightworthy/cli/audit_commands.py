@@ -28,11 +28,12 @@ def verify(pilot: PilotArg, var: Var = None, policy: PolicyFile = None,
 @audit.command()
 def prove(pilot: PilotArg, decision: Annotated[str, typer.Argument(help="The event's id, or the number of an entry.")],
           out: Annotated[Path | None, typer.Option(help="The file to write (default: ID.tlog-proof).")] = None,
+          unseal: Annotated[bool, typer.Option("--unseal", help="Show what is sealed in it, for whoever may see it.")] = False,
           var: Var = None) -> None:
     """Write a file that proves one decision to anyone, and a certificate in words beside it."""
     from flightworthy.cli import audit as does
 
-    does.prove(pilot, var, decision, out)
+    does.prove(pilot, var, decision, out, unseal)
 
 
 @audit.command()

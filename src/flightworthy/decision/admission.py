@@ -61,6 +61,8 @@ class Admission:
         """Forget what is now durable: from here on the ledger answers for it."""
         for name in work.ids:
             self.in_flight.pop(name, None)
+        if self.line.veil is not None:
+            self.line.veil.held().settled(work.people)
         with self._telling:
             for told in work.outcomes:
                 if self.told.get(told.truth.event_id, (None,))[0] is work:  # else a later work speaks of the same event
@@ -69,8 +71,9 @@ class Admission:
     def quarantined(self, arrivals: Arrivals, index: int, rejection: Rejection) -> Quarantined:
         """The quarantine row of a record."""
         raw, kind = arrivals.raws[index], EVENT if arrivals.kinds is None else arrivals.kinds[index]
+        private = rejection.field and self.line.pilot.stored(rejection.field) != "clear"  # its value may be in the words
         return Quarantined(arrivals.source, arrivals.position + index, arrivals.arrived, rejection.reason, rejection.field,
-                           rejection.message[:500], self._covered(bytes_of(raw)),
+                           "the value is private" if private else rejection.message[:500], self._covered(bytes_of(raw)),
                            kind=PAST if arrivals.past and kind == EVENT else kind,
                            table=not isinstance(raw, bytes))
 

@@ -43,10 +43,16 @@ def _vault(engine: Engine) -> Vault:
 
 def consent(engine: Engine, name: str, given: bool, who: str, why: str) -> ActRecord:
     """Note that a person gives or withdraws consent for the pilot's purpose. No batch may be under way."""
-    people, new = _vault(engine).people([name], engine.clock.now())
+    vault = _vault(engine)
+    people, new = vault.people([name], engine.clock.now())
     spec = engine.pilot.manifest.privacy
-    act = engine.acts(who, [(consent_of(spec.purpose if spec else "", people[name].word),
-                             {"consent": "given" if given else "withdrawn", "why": why})], subjects=new)[0]
+    try:
+        act = engine.acts(who, [(consent_of(spec.purpose if spec else "", people[name].word),
+                                 {"consent": "given" if given else "withdrawn", "why": why})], subjects=new)[0]
+    except BaseException:
+        vault.forget()  # whoever is new was not committed
+        raise
+    vault.settled(new)
     if engine.admission.consents is not None:
         engine.admission.consents.forget()
     return act

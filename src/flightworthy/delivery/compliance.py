@@ -117,7 +117,8 @@ def controls(pilot: Pilot, facts: Facts) -> list[Control]:
     private = "no field is declared private" if privacy is None else (
         f"subject `{privacy.subject}`; " + ", ".join(f"{name}: {how}" for name, how in sorted(privacy.fields.items())))
     proof = "; ".join(map(_verified, f.audits)) or "not verified in this report"
-    explained = (f"{f.adverse:,} adverse decisions, reasons recorded of {f.explained:,} in clear and {f.explained_sealed:,} sealed"
+    explained = (f"{f.adverse:,} adverse decisions, reasons recorded of {f.explained:,} in clear, of "
+                 f"{f.explained_sealed:,} sealed"
                  if pilot.manifest.policy.adverse else "the manifest declares no adverse action")
     logged = (f"{f.kinds[DECISION]:,} decisions, {f.kinds[OUTCOME]:,} outcomes, {f.kinds[ACT]:,} acts, each durable before its "
               "answer")
@@ -157,7 +158,8 @@ def controls(pilot: Pilot, facts: Facts) -> list[Control]:
 def render(pilot: Pilot, facts: Facts) -> str:
     """Markdown."""
     lines = [f"# Evidence for {pilot.name}", "",
-             f"From {_at(facts.since)} to {_at(facts.until)}. Manifest `{pilot.digest[:12]}`. Evidence, not a legal determination.", "", "| law | place | asks that | evidence here | stays with the owner |",
+             f"From {_at(facts.since)} to {_at(facts.until)}. Manifest `{pilot.digest[:12]}`. Evidence, "
+             "not a legal determination.", "", "| law | place | asks that | evidence here | stays with the owner |",
              "|---|---|---|---|---|"]
     lines += ["| " + " | ".join(part.replace("|", "\\|").replace("\n", " ") for part in control) + " |"
               for control in controls(pilot, facts)]

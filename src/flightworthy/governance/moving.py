@@ -26,6 +26,7 @@ def move(source: Ledger, target: Ledger, watch: Callable[[int], None] = lambda d
         target.commit(Block(Entries.of(part)))
         watch(part[-1].seq)
     _checkpoints(source, target)
+    _people(source, target)
     if not target.quarantine_counts():
         _quarantine(source, target)
     target.commit(Block(progress=source.positions()))
@@ -57,6 +58,20 @@ def _checkpoints(source: Ledger, target: Ledger) -> None:
             raise ProofError("a checkpoint does not fit the entries: it is not moved", where=f"checkpoint of {published.size}",
                              next_step="run: flightworthy audit verify")
         target.log.publish(complete, published)
+
+
+def _people(source: Ledger, target: Ledger) -> None:
+    after = b""
+    while page := source.subjects.page(after, _AT_ONCE):
+        there = {row.ref: row for row in target.subjects.known([row.ref for row in page])}
+        target.commit(Block(subjects=[row for row in page if row.ref not in there]))
+        target.subjects.rewrap([row for row in page if row.ref in there and row != there[row.ref]])
+        after = page[-1].ref
+    after = b""
+    while page := target.subjects.page(after, _AT_ONCE):
+        here = {row.ref for row in source.subjects.known([row.ref for row in page])}
+        target.commit(Block(erased=[row.ref for row in page if row.ref not in here]))  # since an earlier try
+        after = page[-1].ref
 
 
 def _quarantine(source: Ledger, target: Ledger) -> None:

@@ -17,7 +17,7 @@ from flightworthy.adapters.postgres import migrate, statements
 from flightworthy.adapters.postgres.link import Link
 from flightworthy.adapters.postgres.log import PostgresLog
 from flightworthy.adapters.postgres.subjects import PostgresSubjects
-from flightworthy.governance.ledger import DECISION, HISTORY, Block, Counts, Entry, Quarantined
+from flightworthy.governance.ledger import DECISION, EXPIRED, HISTORY, Block, Counts, Entry, Quarantined
 from flightworthy.governance.reading import Recent, scan
 from flightworthy.governance.segment import Row, rows_of, together, without_records
 from flightworthy.ground.clock import Clock, SystemClock
@@ -169,7 +169,7 @@ def _entries(block: Block, rows: list[Row]) -> list[Any]:
 def _others(block: Block) -> list[Any]:
     entries, held = block.entries, block.quarantined
     newest = {(kind, key.encode()): seq for kind, key, seq in zip(entries.kinds, entries.keys, count(entries.first), strict=False)
-              if kind not in _EVENTS}
+              if kind not in _EVENTS and kind != EXPIRED}
     return [[kind for kind, _ in newest], [key for _, key in newest], list(newest.values()),
             urandom(16), list(range(len(held))), [q.source for q in held], [q.position for q in held], [q.arrived for q in held],
             [q.reason for q in held], [q.field.encode() for q in held], [q.message.encode() for q in held],

@@ -130,7 +130,7 @@ class SqliteLedger:
         else:
             pairs = list(zip(entries.kinds, numbered, strict=True))
             self._insert(db, "event", [x for kind, pair in pairs if kind in _EVENTS for x in pair], 2)
-            others = [x for kind, pair in pairs if kind not in _EVENTS for x in (kind, *pair)]
+            others = [x for kind, pair in pairs if kind not in _EVENTS and kind != EXPIRED for x in (kind, *pair)]
             self._insert(db, "newest", others, 3, " ON CONFLICT DO UPDATE SET seq = excluded.seq")
         db.execute("UPDATE head SET last = ?", (last + len(entries),))
 

@@ -26,6 +26,8 @@ def certificate(checked: Checked, file: str) -> str:
              f"Entry {checked.seq} of the log `{checked.checkpoint.origin}`.", "", "| | |", "|---|---|"]
     order = [name for name in _FIRST if name in record] + [name for name in record if name not in _FIRST]
     lines += [f"| {name} | {_said(name, record[name])} |" for name in order if name not in ("v", "kind", "seq")]
+    if checked.opened:
+        lines += [f"| sealed in it | {_said('', msgspec.msgpack.decode(checked.opened[16:]))} |"]  # after its salt
     seen = ", ".join(checked.witnesses) or "none: only the log itself vouches for its checkpoint"
     lines += ["", "## What vouches for it", "",
               f"- Its bytes hash to leaf {checked.seq - 1} of a Merkle tree (RFC 6962) of {checked.checkpoint.size} leaves.",

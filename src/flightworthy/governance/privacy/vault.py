@@ -69,23 +69,34 @@ class Vault:
         self.store, self.keys = store, keys
         self._by_tag: dict[bytes, Person] = {}
         self._by_ref: dict[bytes, Person | None] = {}
+        self._new_by_tag: dict[bytes, Person] = {}  # not committed yet: the store does not have them
+        self._new_by_ref: dict[bytes, Person] = {}
         self.cover, self._lock = Cover(keys), Lock()
 
     def people(self, names: Sequence[str], now: int) -> tuple[Names, list[Subject]]:
         """Everyone of these names, and the rows of those who are new: they must be committed with what is decided for them.
         ``now`` microseconds UTC."""
         tags = {name: self.keys.tag(name) for name in names}
-        missing = [tag for tag in tags.values() if tag not in self._by_tag]
+        found = {tag: self._by_tag.get(tag) or self._new_by_tag.get(tag) for tag in tags.values()}
+        missing = [tag for tag, person in found.items() if person is None]
         new: list[Subject] = []
         if missing:
             for row in self.store.find(missing):
-                self._hold(row.tag, self._person(row.ref, self.keys.unwrap(row.wrapped, row.ref)))
+                found[row.tag] = self._hold(row.tag, self._person(row.ref, self.keys.unwrap(row.wrapped, row.ref)))
             for tag in missing:
-                if tag not in self._by_tag:
+                if found[tag] is None:
                     ref, key = fresh()[:16], fresh()
-                    self._hold(tag, self._person(ref, key))
+                    found[tag] = self._new_by_tag[tag] = self._new_by_ref[ref] = self._person(ref, key)
                     new.append(Subject(tag, ref, self.keys.wrap(key, ref), now))
-        return {name: self._by_tag[tag] for name, tag in tags.items()}, new
+        return {name: person for name, tag in tags.items() if (person := found[tag]) is not None}, new
+
+    def settled(self, rows: Iterable[Subject]) -> None:
+        """These are committed now."""
+        for row in rows:
+            person = self._new_by_tag.pop(row.tag, None)
+            if person is not None:
+                self._hold(row.tag, person)
+                del self._new_by_ref[row.ref]
 
     def find(self, names: Sequence[str]) -> dict[str, Subject]:
         """The rows of those who are known."""
@@ -94,6 +105,8 @@ class Vault:
 
     def by_ref(self, ref: bytes) -> Person | None:
         """Whoever a record is about; None when that person was erased."""
+        if (new := self._new_by_ref.get(ref)) is not None:
+            return new
         if ref not in self._by_ref:
             rows = self.store.known([ref])
             found = self._person(ref, self.keys.unwrap(rows[0].wrapped, ref)) if rows else None
@@ -109,11 +122,12 @@ class Vault:
 
     def meet(self, refs: Iterable[bytes]) -> None:
         """Look several up at once, for `by_ref`."""
-        missing = [ref for ref in refs if ref not in self._by_ref]
+        missing = [ref for ref in refs if ref not in self._by_ref and ref not in self._new_by_ref]
         if missing:
             found = {row.ref: self._person(row.ref, self.keys.unwrap(row.wrapped, row.ref)) for row in self.store.known(missing)}
             with self._lock:
                 self._by_ref.update({ref: found.get(ref) for ref in missing})
+            self._bound()
 
     def drop(self, words: Iterable[str]) -> None:
         """These people were erased."""
@@ -126,21 +140,24 @@ class Vault:
         """Hold nothing: what was not committed, or was erased elsewhere, is not believed any longer."""
         self._by_tag.clear()
         self._by_ref.clear()
+        self._new_by_tag.clear()
+        self._new_by_ref.clear()
 
     @staticmethod
     def _person(ref: bytes, key: bytes) -> Person:
         return Person(ref, word_of(ref), AESGCM(key))
 
-    def _hold(self, tag: bytes, person: Person) -> None:
+    def _hold(self, tag: bytes, person: Person) -> Person:
         with self._lock:
             self._by_tag[tag] = self._by_ref[person.ref] = person
         self._bound()
+        return person
 
     def _bound(self) -> None:
         with self._lock:
-            if len(self._by_tag) > _KEPT:
+            while len(self._by_tag) > _KEPT:
                 del self._by_tag[next(iter(self._by_tag))]
-            if len(self._by_ref) > _KEPT:
+            while len(self._by_ref) > _KEPT:
                 del self._by_ref[next(iter(self._by_ref))]
 
 
