@@ -100,8 +100,10 @@ class _Walk:
         self._meet()
         while part := list(islice(entries, min(_AT_ONCE, self.last - self.growth.size))):
             self._follow(part)
-            self._expired(part)
-            self._index(part)
+            kinds = {entry.kind for entry in part}
+            if not kinds.isdisjoint((EXPIRED, ACT)):
+                self._expired(part)
+            self._index(part, kinds)
             watch(result.entries)
         if self.growth.size != self.last:
             result.found(f"the ledger says its last entry is {self.last}, found were entries up to {self.growth.size}")
@@ -222,9 +224,8 @@ class _Walk:
             self.result.witnessed += bool(names) and self.policy.enough(names)
         return said
 
-    def _index(self, part: list[Entry]) -> None:
+    def _index(self, part: list[Entry], kinds: set[str]) -> None:
         """The index must lead to exactly these entries."""
-        kinds = {entry.kind for entry in part}
         these = part if kinds <= _EVENTS else [entry for entry in part if entry.kind in _EVENTS]
         events = {entry.key: entry.seq for entry in these}
         found = self.ledger.find(list(events))
