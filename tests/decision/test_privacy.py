@@ -16,6 +16,7 @@ from flightworthy.adapters.sqlite.factory import open_ledger
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.held import retry
 from flightworthy.decision.people import about, consent, erase, hold
+from flightworthy.decision.recovery import begin
 from flightworthy.decision.replay import replay
 from flightworthy.decision.retention import expire
 from flightworthy.decision.valuation import judge
@@ -260,10 +261,14 @@ def test_what_is_kept_about_someone_is_told_whole(open_: Open, starter_trained: 
 def test_records_expire_by_rule_and_by_no_other_hand(open_: Open, starter_trained: Trained, tmp_path: Path) -> None:
     engine, lines = open_(", retention: 365d"), starter_trained.lines("live", 400)
     engine.decide(lines[:200])
+    first = {json.loads(line)["invoice"] for line in lines[:200]}
+    told = [line for line in starter_trained.lines("live_outcomes") if json.loads(line)["invoice"] in first]
+    engine.observe(told[:20])
     held_name = names(lines)[150]
     hold(engine, held_name, True, "legal", "case 7")
     clock: Any = engine.clock
     clock.at = NOW + YEAR // 2
+    engine.observe(told[20:40])  # known later than their decisions: they stay when those go
     engine.decide(lines[200:])
     assert engine.publisher is not None
     engine.publisher.publish()
@@ -272,19 +277,31 @@ def test_records_expire_by_rule_and_by_no_other_hand(open_: Open, starter_traine
     clock.at = NOW + YEAR + 1
     state = engine.state.digest()
     done = expire(engine, "rule")
-    assert (done.on_hold, done.entries) == (names(lines[:200]).count(held_name), 200 - names(lines[:200]).count(held_name))
+    theirs = {json.loads(line)["invoice"] for line in lines[:200] if json.loads(line)["customer_id"] == held_name}
+    on_hold = len(theirs) + sum(json.loads(line)["invoice"] in theirs for line in told[:20])
+    assert (done.on_hold, done.entries) == (on_hold, 220 - on_hold)
     gone = [e.seq for e in engine.ledger.scan() if e.kind == EXPIRED]
     assert 0 < len(gone) <= done.entries
-    assert all(names(lines)[seq - 1] != held_name for seq in gone)
+    assert all(names(lines)[seq - 1] != held_name for seq in gone if seq <= 200)
     assert disclosure.check(proof, trusted(engine)).seq == 1
     engine.publisher.publish()
     assert audit(engine.ledger, trusted(engine)).findings == []
     assert open_(", retention: 365d").state.digest() == state
+    rebuilt = open_(", retention: 365d", snapshots=False)
+    assert rebuilt.state.digest() == state
+    report = replay(engine.pilot, engine.ledger, tmp_path / "var" / "models", vault=engine.vault, base=engine.base)
+    assert (report.decisions, report.mismatches) == (200, 0)
     assert static.write(engine.ledger, tmp_path / "tiles") == engine.ledger.last()
     with pytest.raises(LedgerError, match="kept as long as the manifest says"):
         engine.line.records.read(engine.ledger.read([gone[0]])[0])
     engine.ledger.commit(Block(expired=[(201, 400)]))  # behind the ledger's back
     assert any("no act says that it expired" in finding for finding in audit(engine.ledger, trusted(engine)).findings)
+    [word] = {engine.line.records.stored(e).event.customer_id for e in engine.ledger.read([201])}
+    assert engine.base is not None
+    for who in (names(lines)[200], names(lines)[0]):
+        assert erase(engine, [who], "dpo", "letter").erased == (who != held_name) == 1
+    assert word.encode() not in engine.base.read_bytes()
+    assert word not in begin(engine.line, engine.base)[0].interners["customer_id"].words()
     with pytest.raises(DataError, match="nothing of retention"):
         expire(open_(), "rule")
 

@@ -34,7 +34,7 @@ def verify(path: Path, var: Path | None, policy: Path | None, first: int, kept: 
     trusted = policy_of(policy, []) if policy else Policy(keys_of(pilot, var))
     results = []
     with parts(pilot, var) as opened:
-        for ledger, _ in opened:
+        for ledger, *_ in opened:
             results.append(audit(ledger, trusted, first, [_read(file) for file in kept], progress))
             for finding in ask_all(ledger, trusted):
                 results[-1].found(finding)
@@ -67,7 +67,7 @@ def prove(path: Path, var: Path | None, decision: str, out: Path | None, unseal:
     """Write the proof and its certificate."""
     pilot = load(path)
     with parts(pilot, var) as opened:
-        (ledger, vault), entry = _find(opened, decision)
+        (ledger, vault, _), entry = _find(opened, decision)
         content = disclosure.prove(ledger, entry, _unsealed(pilot, vault, entry) if unseal else b"")
     file = out or Path(f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in entry.key)[:80]}.tlog-proof")
     file.write_bytes(content)
@@ -107,7 +107,7 @@ def check(file: Path, policy: Path | None, keys: list[str]) -> None:
 def log(path: Path, var: Path | None, as_json: bool) -> None:
     """What was live when."""
     with parts(load(path), var) as opened:
-        found = [change for ledger, _ in opened for change in changes(load(path), ledger)]
+        found = [change for ledger, *_ in opened for change in changes(load(path), ledger)]
     for change in sorted(found, key=lambda change: change.at):
         say(json.dumps(asdict(change)) if as_json else
             f"{iso(change.at)}  {change.seq:>10,}  {change.what:<12} {change.name}{f'  by {change.who}' if change.who else ''}")
@@ -116,7 +116,7 @@ def log(path: Path, var: Path | None, as_json: bool) -> None:
 def publish(path: Path, var: Path | None, folder: Path) -> None:
     """Static files of the log."""
     with parts(load(path), var) as opened:
-        for i, (ledger, _) in enumerate(opened):
+        for i, (ledger, *_) in enumerate(opened):
             to = folder if len(opened) == 1 else folder / str(i)
             say(f"{to}: {static.write(ledger, to):,} entries")
 

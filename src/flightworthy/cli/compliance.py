@@ -22,9 +22,9 @@ def report(path: Path, var: Path | None, policy: Path | None, since: str | None,
     trusted = policy_of(policy, []) if policy else Policy(keys_of(pilot, var))
     first, last = instant(since), instant(until)
     with parts(pilot, var) as opened:
-        facts = compliance.gather(pilot, [ledger for ledger, _ in opened], -_EVER if first is None else first,
+        facts = compliance.gather(pilot, [ledger for ledger, *_ in opened], -_EVER if first is None else first,
                                   _EVER if last is None else last)
-        facts.audits = [audit(ledger, trusted, watch=progress) for ledger, _ in opened]
+        facts.audits = [audit(ledger, trusted, watch=progress) for ledger, *_ in opened]
     text = compliance.render(pilot, facts)
     if out is None:
         sys.stdout.write(text)

@@ -26,14 +26,14 @@ def export(path: Path, var: Path | None, to: str, first: int, form: str, follow:
     pilot = load(path)
     if to.partition(":")[0].partition("+")[0] not in ("hec", "syslog"):
         with parts(pilot, var) as opened:
-            for i, (ledger, _) in enumerate(opened):
+            for i, (ledger, *_) in enumerate(opened):
                 folder = Path(to) if len(opened) == 1 else Path(to) / str(i)
                 say(f"{folder}: {to_folder(ledger, folder, first, form, progress):,} entries; what is private in them is sealed")
         return
     with _receiver(pilot, var, to) as receiver:
         while True:
             with parts(pilot, var) as opened:
-                for place, (ledger, _) in zip(places(pilot, var), opened, strict=True):
+                for place, (ledger, *_) in zip(places(pilot, var), opened, strict=True):
                     position = Position(place / "exports" / sha256(to.encode()).hexdigest()[:16])
                     sent = to_receiver(ledger, receiver, position, progress)
                     if sent or not follow:

@@ -63,7 +63,7 @@ def show(path: Path, name: str, var: Path | None) -> None:
     """Of every shard."""
     pilot, unknown = load(path), 0
     with parts(pilot, var) as opened:
-        for ledger, vault in opened:
+        for ledger, vault, _ in opened:
             try:
                 for record in people.about(Line(pilot, {}, vault), ledger, name):
                     say(json.dumps(record, ensure_ascii=False))

@@ -22,10 +22,11 @@ BUILT_IN = ("fraud", "turbofan")
 
 
 class Part(NamedTuple):
-    """A ledger, and the keys of its people where they are protected."""
+    """A ledger, the keys of its people where they are protected, and the feature state of what expired."""
 
     ledger: Ledger
     vault: Vault | None
+    base: Path
 
 
 def say(text: str) -> None:
@@ -77,7 +78,7 @@ def parts(pilot: Pilot, var: Path | None) -> Iterator[list[Part]]:
             where = Rooms.of(pilot, place)
             ledger = where.open_ledger(read_only=True)
             stack.callback(ledger.close)
-            opened.append(Part(ledger, where.open_vault(pilot, ledger)))
+            opened.append(Part(ledger, where.open_vault(pilot, ledger), where.expired))
         yield opened
 
 

@@ -104,7 +104,7 @@ def value(path: Path, var: Path | None, at: str | None, as_json: bool) -> None:
         now = instant(at)
         if now is None:
             now = newest(pilot, opened)
-        worth = total(pilot, chain.from_iterable(judge(pilot, ledger, now, vault) for ledger, vault in opened))
+        worth = total(pilot, chain.from_iterable(judge(pilot, ledger, now, vault) for ledger, vault, _ in opened))
     if as_json:
         say(json.dumps({"at": iso(now), **plain(worth)}, indent=2))
         return
@@ -152,7 +152,7 @@ def newest(pilot: Pilot, opened: Iterable[Part]) -> int:
     from flightworthy.decision.line import Line
     from flightworthy.decision.recovery import advance_from_ledger
 
-    lines = [(Line(pilot, {}, vault), ledger) for ledger, vault in opened]
+    lines = [(Line(pilot, {}, vault), ledger) for ledger, vault, _ in opened]
     found = [time for count, time in (advance_from_ledger(line, line.state(), ledger, 1) for line, ledger in lines) if count]
     if not found:
         raise DataError("nothing was decided yet", next_step="run: flightworthy decide")
@@ -164,7 +164,8 @@ def replay(path: Path, var: Path | None, as_json: bool) -> None:
     pilot = load(path)
     models = Rooms.of(pilot, rooms(pilot, var)).models
     with parts(pilot, var) as opened, bar("replaying"):
-        report = sum((replay_ledger(pilot, ledger, models, vault=vault) for ledger, vault in opened), ReplayReport())
+        report = sum((replay_ledger(pilot, ledger, models, vault=vault, base=base) for ledger, vault, base in opened),
+                     ReplayReport())
     if as_json:
         say(json.dumps(plain(report), indent=2))
     else:

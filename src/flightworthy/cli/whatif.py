@@ -26,9 +26,9 @@ def what_if(path: Path, var: Path | None, as_json: bool, digest: str, period: tu
     since, until = (instant(text) for text in period)
     with parts(pilot, var) as opened:
         now = newest(pilot, opened)
-        for ledger, vault in opened:
+        for ledger, vault, base in opened:
             found = ask_again(pilot, ledger, asked, -_EVER if since is None else since, _EVER if until is None else until, now,
-                              vault)
+                              vault, base)
             if as_json:
                 say(json.dumps({**plain(found), "difference": str(found.difference)}, indent=2))
             else:

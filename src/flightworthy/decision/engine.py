@@ -14,7 +14,7 @@ from flightworthy.decision.consent import NO_CONSENT
 from flightworthy.decision.fallback import BASELINE, DEFAULT, SPILLED, Scored
 from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
 from flightworthy.decision.record import VERSION, ActRecord, entries_of
-from flightworthy.decision.recovery import advance_from_ledger
+from flightworthy.decision.recovery import advance_from_ledger, begin
 from flightworthy.decision.work import OUTCOME, Arrivals, Result, Spilled, Work
 from flightworthy.governance.ledger import ACT, Block, Ledger
 from flightworthy.governance.log.keys import signers
@@ -64,6 +64,11 @@ class Rooms:
         """The shard these rooms belong to, by the name of their folder; empty where there are no shards."""
         return self.base.name if self.base.name.startswith("shard-") else ""
 
+    @property
+    def expired(self) -> Path:
+        """The feature state of all that expired."""
+        return self.state / "expired.npz"
+
     def open_secrets(self) -> Secrets:
         """The secrets behind their URL. Raises `AdapterError`."""
         opened: Secrets = registry.find("secrets", self.secrets_url)(self.secrets_url, base=self.base)
@@ -80,7 +85,7 @@ class Engine:
 
     def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
                  clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = (),
-                 vault: Vault | None = None) -> None:
+                 vault: Vault | None = None, base: Path | None = None) -> None:
         self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
         self.publisher = Publisher(ledger, signers) if signers else None
         self.vault = vault
@@ -88,6 +93,7 @@ class Engine:
         self.state: FeatureState
         self.admission: Admission
         self._snapshot = state_folder / "features.npz" if state_folder is not None else None
+        self.base = base  # the state of all that expired
         self.recovered = self.recover()
 
     @classmethod
@@ -103,7 +109,7 @@ class Engine:
         folder = models or rooms.models
         ledger = rooms.open_ledger()
         return cls(pilot, ledger, load_models(pilot, folder), rooms.state if snapshots else None, clock, folder,
-                   signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger))
+                   signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger), rooms.expired)
 
     def adopt(self, line: Line, state: FeatureState | None) -> None:
         """Go on with another line, and with its feature state where its features are others. No batch may be under way."""
@@ -255,9 +261,9 @@ class Engine:
             raise LedgerError("the feature snapshot is ahead of the ledger: entries are missing",
                               where=str(self._snapshot), found=saved.seq, expected=f"at most {self.ledger.last()}",
                               next_step="restore the ledger, or delete the snapshot if the loss is accepted")
-        first = saved.seq + 1 if saved is not None else 1
-        if saved is not None:
-            self.admission.watermark = saved.watermark
+        if saved is None:
+            self.state, saved = begin(self.line, self.base)
+        first, self.admission.watermark = saved.seq + 1, saved.watermark
         count, watermark = advance_from_ledger(self.line, self.state, self.ledger, first)
         self.admission.watermark = max(self.admission.watermark, watermark)
         self.admission.next_seq = self.ledger.last() + 1

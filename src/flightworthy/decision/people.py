@@ -14,10 +14,11 @@ from flightworthy.decision.consent import consent_of
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import ActRecord
-from flightworthy.decision.recovery import ERASURE
+from flightworthy.decision.recovery import ERASURE, begin
 from flightworthy.governance.ledger import ACT, DECISION, ERASED, HISTORY, OUTCOME, Ledger, Quarantined
 from flightworthy.governance.privacy.vault import Vault, word_of
 from flightworthy.ground.errors import DataError
+from flightworthy.integration.features import snapshot
 
 HOLD = "hold"
 ACTS = ("consent", "withdraw", "hold", "release", "erase")
@@ -99,6 +100,7 @@ def erase(engine: Engine, names: Sequence[str], who: str, why: str) -> Erasure:
         done.entries = [act.seq for act in acts]
     engine.state.forget(engine.pilot.subject, words)
     engine.save()
+    _forget_expired(engine, words)
     vault.forget()
     engine.ledger.scrub()
     done.erased, done.quarantine = len(going), len(emptied)
@@ -120,6 +122,14 @@ def ask(engine: Engine, act: str, names: Sequence[str], who: str, why: str) -> d
         else:
             unknown.append(name)
     return {"done": len(entries), "unknown": unknown, "entries": entries}
+
+
+def _forget_expired(engine: Engine, words: list[str]) -> None:
+    """The state of what expired remembers them too."""
+    state, saved = begin(engine.line, engine.base)
+    if engine.base is not None and saved.seq:
+        state.forget(engine.pilot.subject, words)
+        snapshot.save(engine.base, state, saved, engine.pilot.recipe_digest)
 
 
 def _naming(engine: Engine, names: Sequence[str]) -> Iterator[Quarantined]:

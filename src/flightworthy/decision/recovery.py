@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.decision.record import OutcomeRecord
-from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME, Entry, Ledger
+from flightworthy.governance.ledger import ACT, DECISION, EXPIRED, HISTORY, OUTCOME, Entry, Ledger
+from flightworthy.integration.features.snapshot import Snapshot, restore
 from flightworthy.integration.features.state import FeatureState
 
 CHUNK = 4096
@@ -55,10 +57,22 @@ def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = No
             else:
                 event = here.get(record.decision)
                 if event is None:
-                    event = line.records.read(ledger.read([record.decision])[0]).event
+                    about = ledger.read([record.decision])[0]
+                    if about.kind == EXPIRED:
+                        continue  # its event is in the base state, and can be told nothing more
+                    event = line.records.read(about).event
                 out.truths.append((record, entry))
                 _row(out, 1, event, record.decision, record.label)
         yield out
+
+
+def begin(line: Line, base: Path | None) -> tuple[FeatureState, Snapshot]:
+    """Where reading the ledger begins: an empty state, or that of all that expired since, where `base` has it."""
+    state = line.state()
+    saved = restore(base, state, line.pilot.recipe_digest) if base is not None else None
+    if saved is None:
+        return line.state(), Snapshot(0, -(2**62))
+    return state, saved
 
 
 def features_of(line: Line, state: FeatureState, stretch: Stretch) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from flightworthy.decision.fallback import CHAMPION, PREVIOUS
 from flightworthy.decision.line import Line, Moments
 from flightworthy.decision.record import entries_of
-from flightworthy.decision.recovery import Stretch, features_of, stretches
+from flightworthy.decision.recovery import Stretch, begin, features_of, stretches
 from flightworthy.governance.ledger import Ledger
 from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.pilot import Pilot
@@ -41,13 +41,15 @@ class ReplayReport:
                             (self.differences + other.differences)[:SHOWN])
 
 
-def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None, vault: Vault | None = None) -> ReplayReport:
-    """Recompute the whole ledger with the models it names. Raises `ModelError` when one of them is missing."""
+def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None, vault: Vault | None = None,
+           base: Path | None = None) -> ReplayReport:
+    """Recompute the whole ledger with the models it names; where records expired, from ``base``, the state
+    they left. Raises `ModelError` when one of them is missing."""
     store = ModelStore(models)
     loaded: dict[str, LoadedModel] = {}
     line = line or Line(pilot, {}, vault)
-    state, report = line.state(), ReplayReport()
-    for stretch in stretches(line, ledger):
+    (state, saved), report = begin(line, base), ReplayReport()
+    for stretch in stretches(line, ledger, saved.seq + 1):
         frame = features_of(line, state, stretch)
         ours = [row for row, record in enumerate(stretch.records) if record.pilot.hex() == line.pilot.digest]
         report.other_manifest += len(stretch.records) - len(ours)

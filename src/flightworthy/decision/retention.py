@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.people import held
-from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME
+from flightworthy.decision.recovery import ERASURE, advance_from_ledger, begin
+from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME
 from flightworthy.governance.log.audit import EXPIRY
 from flightworthy.ground.errors import DataError
+from flightworthy.integration.features import snapshot
 
 _AT_ONCE = 200_000  # entries expired by one act
 
@@ -26,13 +28,13 @@ class Expiry:
 
 
 def expire(engine: Engine, who: str) -> Expiry:
-    """Let everything go that is older than the manifest's retention. The feature snapshot must hold what it told the features:
-    one is written first. No batch may be under way. Raises `DataError` where the manifest has no retention."""
+    """Let everything go that is older than the manifest's retention. What it told the features is kept in a state of its own.
+    No batch may be under way. Raises `DataError` where the manifest has no retention."""
     spec = engine.pilot.manifest.privacy
     if spec is None or spec.retention is None:
         raise DataError("this pilot's manifest says nothing of retention", where="privacy.retention")
-    engine.save()
     done, before = Expiry(), engine.clock.now() - spec.retention
+    _keep_state(engine, before)
     ranges: list[tuple[int, int]] = []
     for first, last in _ranges(engine, before, done):
         ranges.append((first, last))
@@ -45,6 +47,22 @@ def expire(engine: Engine, who: str) -> Expiry:
     return done
 
 
+def _keep_state(engine: Engine, before: int) -> None:
+    """Keep what features remember of all that is too old, so that what is younger is still rebuilt, and replays, bit for bit."""
+    last = 0
+    for entry in engine.ledger.scan(1, (DECISION, HISTORY, OUTCOME)):
+        if engine.line.records.stored(entry).arrived >= before:
+            break
+        last = entry.seq
+    state, saved = begin(engine.line, engine.base)
+    if engine.base is None or last <= saved.seq:
+        return
+    _, watermark = advance_from_ledger(engine.line, state, engine.ledger, saved.seq + 1, last)
+    erased = [e.key.partition(":")[2] for e in engine.ledger.scan(1, (ACT,)) if e.key.startswith(f"{ERASURE}:")]
+    state.forget(engine.pilot.subject, erased)  # also of those who were erased since
+    snapshot.save(engine.base, state, snapshot.Snapshot(last, max(watermark, saved.watermark)), engine.pilot.recipe_digest)
+
+
 def _go(engine: Engine, who: str, ranges: list[tuple[int, int]], done: Expiry) -> None:
     said = " ".join(f"{first}-{last}" for first, last in ranges)
     engine.acts(who, [(EXPIRY, {"entries": said, "why": "retention"})], expired=ranges)
@@ -55,6 +73,7 @@ def _ranges(engine: Engine, before: int, done: Expiry) -> Iterator[tuple[int, in
     """Entries that follow one another and may go. Ends at the first that is too young: entries lie in order of arrival."""
     start = last = 0
     known: dict[str, bool] = {}
+    kept = set[int]()  # decisions that are on hold; their outcomes are too
     line, subject = engine.line, engine.pilot.subject
     for entry in engine.ledger.scan(1, (DECISION, HISTORY, OUTCOME)):
         record = line.records.stored(entry)
@@ -63,7 +82,8 @@ def _ranges(engine: Engine, before: int, done: Expiry) -> Iterator[tuple[int, in
         word = getattr(getattr(record, "event", None), subject, "")
         if word and word not in known:
             known[word] = word in held(line, engine.ledger, [word])
-        if word and known[word]:
+        if (word and known[word]) or getattr(record, "decision", 0) in kept:
+            kept.add(entry.seq)
             done.on_hold += 1
             continue
         done.entries += 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from flightworthy.decision.fallback import CHAMPION
 from flightworthy.decision.line import Line, Moments
-from flightworthy.decision.recovery import Stretch, features_of, stretches
+from flightworthy.decision.recovery import Stretch, begin, features_of, stretches
 from flightworthy.decision.route import HOLDOUT
 from flightworthy.decision.valuation import Truths, exact_fields
 from flightworthy.governance.ledger import Ledger
@@ -46,15 +47,15 @@ class WhatIf:
 
 
 def what_if(pilot: Pilot, ledger: Ledger, model: LoadedModel, since: int, until: int, now: int,
-            vault: Vault | None = None) -> WhatIf:
+            vault: Vault | None = None, base: Path | None = None) -> WhatIf:
     """Ask ``model`` again for all decisions that arrived in [since, until) (microseconds UTC), with outcomes known at ``now``
     (event time). Streams: memory holds labels and the feature state. Raises `ModelError` when the model was made for other
     features."""
     line = Line(pilot, {CHAMPION: model}, vault)
     out, changes = WhatIf(model.digest, pilot.manifest.objective.currency), Counter[str]()
-    truths, state = Truths(line, ledger, now), line.state()
+    truths, (state, saved) = Truths(line, ledger, now), begin(line, base)
     pricer, exact = Pricer(pilot), exact_fields(pilot)
-    for stretch in stretches(line, ledger):
+    for stretch in stretches(line, ledger, saved.seq + 1):
         frame = features_of(line, state, stretch)
         rows = []
         for row, record in enumerate(stretch.records):

@@ -14,7 +14,7 @@ import asyncpg
 import zstandard
 
 from flightworthy.adapters.postgres import migrate, statements
-from flightworthy.adapters.postgres.link import Link
+from flightworthy.adapters.postgres.link import LONG, Link
 from flightworthy.adapters.postgres.log import PostgresLog
 from flightworthy.adapters.postgres.subjects import PostgresSubjects
 from flightworthy.governance.ledger import DECISION, EXPIRED, HISTORY, Block, Counts, Entry, Quarantined
@@ -138,8 +138,8 @@ class PostgresLedger:
         """Dead rows are cleared out. The server's own write-ahead log keeps them until it is recycled: see docs/privacy.md."""
         async def once(writer: asyncpg.Connection[Any], _: bool) -> None:
             for table in ("subject", "quarantine", "segment", "event", "newest"):
-                await writer.execute(f"VACUUM {table}", timeout=None)
-            await writer.execute("CHECKPOINT", timeout=None)
+                await writer.execute(f"VACUUM {table}", timeout=LONG)
+            await writer.execute("CHECKPOINT", timeout=LONG)
 
         self._link.write(once)
 

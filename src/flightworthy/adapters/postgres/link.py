@@ -17,6 +17,7 @@ from flightworthy.ground.errors import LedgerError
 
 PATIENCE = 5.0  # seconds in which a server that went away may come back before anyone hears of it
 _TIMEOUT = 10.0  # seconds for one statement
+LONG = 30 * 86_400.0  # seconds for what may take as long as it takes
 _READERS = 4
 _AGAIN = 0.05  # seconds between tries
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class Link:
         """Be the only one that writes; waits for others. Held across a broken line, unless another was faster."""
         with self._writing:
             if not self._turns:
-                self._do(self._take_turn())
+                self._patiently(lambda _: self._take_turn())
             self._turns += 1
         try:
             yield
@@ -81,14 +82,17 @@ class Link:
             with self._writing:
                 self._turns -= 1
                 if not self._turns:
-                    self._do(self._leave_turn())
+                    self._run(self._leave_turn())
 
     async def _take_turn(self) -> None:
-        await (await self._connected()).execute(f"SELECT pg_advisory_lock({self._turn_key})", timeout=None)
+        await (await self._connected()).execute(f"SELECT pg_advisory_lock({self._turn_key})", timeout=LONG)
 
     async def _leave_turn(self) -> None:
         if self._writer is not None and not self._writer.is_closed():  # a closed one holds nothing any more
-            await self._writer.execute(f"SELECT pg_advisory_unlock({self._turn_key})")
+            try:
+                await self._writer.execute(f"SELECT pg_advisory_unlock({self._turn_key})")
+            except (*BROKEN, asyncpg.PostgresError):  # what was written is written; with the line the lock goes too
+                self._writer.terminate()
 
     async def _connected(self) -> asyncpg.Connection[Any]:
         if self._writer is None or self._writer.is_closed():
@@ -133,12 +137,6 @@ class Link:
                 time.sleep(_AGAIN)
             except asyncpg.PostgresError as error:
                 raise self._said(error) from error
-
-    def _do(self, act: Awaitable[T]) -> T:
-        try:
-            return self._run(act)
-        except (*BROKEN, asyncpg.PostgresError) as error:
-            raise self._said(error) from error
 
     def _run(self, act: Awaitable[T]) -> T:
         async def go() -> T:

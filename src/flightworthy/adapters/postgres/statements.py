@@ -25,8 +25,9 @@ _SETTLED = """settled AS (UPDATE quarantine SET status = u.status,
     raw = CASE u.status WHEN 'erased' THEN '' ELSE raw END
   FROM unnest($29::bigint[], $30::text[]) AS u (id, status)
   WHERE quarantine.id = u.id AND EXISTS (SELECT FROM moved))"""
-_SUBJECTS = """subjects AS (INSERT INTO subject SELECT * FROM unnest($31::bytea[], $32::bytea[], $33::bytea[], $34::bigint[]) AS u
-  WHERE EXISTS (SELECT FROM moved))"""
+_SUBJECTS = """subjects AS (INSERT INTO subject SELECT *
+  FROM unnest($31::bytea[], $32::bytea[], $33::bytea[], $34::bigint[]) AS u (tag, ref, wrapped, made)
+  WHERE EXISTS (SELECT FROM moved) AND NOT EXISTS (SELECT FROM subject WHERE subject.tag = u.tag AND subject.ref = u.ref))"""
 _ERASED = """erased AS (DELETE FROM subject WHERE ref = ANY($35::bytea[]) AND EXISTS (SELECT FROM moved))"""
 _DONE = "SELECT count(*) FROM moved"
 
