@@ -88,6 +88,9 @@ def test_writers_take_turns_and_who_does_not_is_refused(open_: Callable[..., Pos
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()
+        with pytest.raises(LedgerError, match="did not let go in time") as late, open_().turn(0.1):
+            pass
+        assert late.value.retryable
         one.commit(Block(Entries.of(entries(1, 3))))
         order.append(("one", 3))
     thread.join(10)
@@ -106,7 +109,7 @@ def test_a_turn_that_another_took_while_the_server_was_away_is_over(server: Post
     with one.turn():
         proxy.close()
         proxy.cut = "unheard"
-        turn = two._link.turn()
+        turn = two._link.turn(30)
         waiting = threading.Thread(target=turn.__enter__)
         waiting.start()
         with pytest.raises(LedgerError, match="PostgreSQL") as away:

@@ -123,9 +123,9 @@ class Ledger(Protocol):
         """
         ...
 
-    def turn(self) -> AbstractContextManager[int | None]:
-        """Be the only writer for a while, where several may write: waits for others, then gives the number of the last entry.
-        None where a store is for one process. Turns of one process may lie within each other."""
+    def turn(self, patience: float = 30.0) -> AbstractContextManager[int | None]:
+        """Be the only writer for a while, where several may write: waits for others (seconds; `math.inf`: for ever), then gives
+        the number of the last entry. None where a store is for one process. Turns of one process may lie within each other."""
         ...
 
     def find(self, keys: Sequence[str]) -> dict[str, int]:

@@ -169,7 +169,8 @@ def check_people_come_with_their_decisions_and_go(open_: Open) -> None:
     people = [Subject(bytes([i]) * 16, bytes([100 - i]) * 16, b"wrapped %d" % i, i) for i in range(1, 6)]
     ledger.commit(Block(Entries.of(entries(1, 2)), subjects=people[:3]))
     _refused(lambda: ledger.commit(Block(Entries.of(entries(9, 1)), subjects=people[3:])))
-    _refused(lambda: ledger.commit(Block(Entries.of(entries(3, 1)), subjects=people[2:4])))
+    other = people[2]._replace(ref=bytes(16))
+    _refused(lambda: ledger.commit(Block(Entries.of(entries(3, 1)), subjects=[people[3], other])))
     assert ledger.subjects.count() == 3  # noqa: S101
     ledger.commit(Block(subjects=people[3:]))
     assert sorted(ledger.subjects.find([p.tag for p in people[1:]] + [bytes(16)])) == people[1:]  # noqa: S101

@@ -27,8 +27,8 @@ class FaultyLedger:
         if struck in (PARTIAL, LOST):
             raise _translated(self._misfortune.error("commit", struck))
 
-    def turn(self) -> AbstractContextManager[int | None]:
-        return self._inner.turn()
+    def turn(self, patience: float = 30.0) -> AbstractContextManager[int | None]:
+        return self._inner.turn(patience)
 
     def find(self, keys: Sequence[str]) -> dict[str, int]:
         self._before("find")

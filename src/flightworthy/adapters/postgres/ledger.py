@@ -41,8 +41,8 @@ class PostgresLedger:
         self.subjects = PostgresSubjects(link, read_only)
 
     @contextmanager
-    def turn(self) -> Iterator[int | None]:
-        with self._link.turn():
+    def turn(self, patience: float = 30.0) -> Iterator[int | None]:
+        with self._link.turn(patience):
             yield self.last()
 
     # -- writing ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ of those that read."""
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -70,11 +71,11 @@ class Link:
             return self._patiently(once)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Be the only one that writes; waits for others. Held across a broken line, unless another was faster."""
+    def turn(self, patience: float) -> Iterator[None]:
+        """Be the only one that writes; waits so many seconds for others. Held across a broken line, unless another was faster."""
         with self._writing:
             if not self._turns:
-                self._patiently(lambda _: self._take_turn())
+                self._patiently(lambda _: self._take_turn(patience))
             self._turns += 1
         try:
             yield
@@ -84,8 +85,10 @@ class Link:
                 if not self._turns:
                     self._run(self._leave_turn())
 
-    async def _take_turn(self) -> None:
-        await (await self._connected()).execute(f"SELECT pg_advisory_lock({self._turn_key})", timeout=LONG)
+    async def _take_turn(self, patience: float) -> None:
+        waits = 0 if math.isinf(patience) else max(1, int(1000 * patience))  # milliseconds; 0: for ever
+        await (await self._connected()).execute(
+            f"SET lock_timeout = {waits}; SELECT pg_advisory_lock({self._turn_key}); SET lock_timeout = 0", timeout=LONG)
 
     async def _leave_turn(self) -> None:
         if self._writer is not None and not self._writer.is_closed():  # a closed one holds nothing any more
@@ -149,6 +152,9 @@ class Link:
         if isinstance(error, asyncpg.UniqueViolationError):
             return LedgerError(f"a decision for this event id exists already ({error})", where=self.where,
                                next_step="recover: the ledger already holds the answer")
+        if isinstance(error, asyncpg.LockNotAvailableError):
+            return LedgerError("another process writes here and did not let go in time", where=self.where, retryable=True,
+                               next_step="ask the running service, or end it")
         may_pass = isinstance(error, (*BROKEN, *_PASSING))
         return LedgerError(f"PostgreSQL: {str(error) or type(error).__name__}", where=self.where, retryable=may_pass,
                            next_step="see whether the server runs and has space" if may_pass else "")

@@ -86,7 +86,7 @@ class SqliteLedger:
             with self._read_lock:
                 self._recent.forget()
 
-    def turn(self) -> AbstractContextManager[int | None]:
+    def turn(self, patience: float = 30.0) -> AbstractContextManager[int | None]:
         return nullcontext()
 
     def _write(self, db: sqlite3.Connection, block: Block, rows: list[Row]) -> None:

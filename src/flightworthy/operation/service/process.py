@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import logging
+import math
 import socket
 import sys
 import time
@@ -76,7 +77,7 @@ def main() -> None:
     try:
         held = locked(Path(args.base))
         engine = Engine.open(load(Path(args.pilot)), Path(args.base), models=Path(args.models))
-        turn = engine.ledger.turn()
+        turn = engine.ledger.turn(math.inf)
         turn.__enter__()  # where another machine writes this ledger, this one stands by until it is gone
         engine.process(Arrivals([], engine.clock.now()))  # loads all compiled code before the first request does
         engine.line.columns.warm()
