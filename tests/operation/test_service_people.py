@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from flightworthy.adapters.keys.factory import open_files
+from flightworthy.governance.privacy.keys import PrivacyKeys
+from flightworthy.governance.privacy.vault import Cover
+from flightworthy.operation.service.errands import SpilledRecord
+from flightworthy.operation.service.spill import Spill
 from tests.conftest import Trained
 from tests.operation.running import Service
 from tests.servers import Postgres
@@ -83,7 +90,24 @@ def test_a_service_over_postgresql_and_one_that_stands_by(start: Callable[..., S
 
 
 def _copy(var: Path, to: Path) -> Path:
-    import shutil
-
     shutil.copytree(var, to, ignore=shutil.ignore_patterns("*.lock", "*.log", "*.ndjson"))
     return to
+
+
+def test_what_is_spilled_is_covered_in_its_file(tmp_path: Path) -> None:
+    cover = Cover(PrivacyKeys(open_files("file:///keys", tmp_path)))
+
+    async def spill() -> None:
+        held = Spill(tmp_path / "spill.ndjson", cover)
+        written: list[bool] = []
+        held.add(SpilledRecord("e1", b'{"customer_id": "Ada"}', "why", 1, 2, "wait"), written.append)
+        while not written:
+            await asyncio.sleep(0.01)
+        held.close()
+        assert written == [True]
+
+    asyncio.run(spill())
+    assert b"Ada" not in (tmp_path / "spill.ndjson").read_bytes()
+    again = Spill(tmp_path / "spill.ndjson", cover)
+    assert again.held["e1"].raw == b'{"customer_id": "Ada"}'
+    again.close()
