@@ -31,6 +31,7 @@ from flightworthy.governance.privacy.vault import Vault, ref_of, rewrap, word_of
 from flightworthy.ground.clock import ManualClock
 from flightworthy.ground.errors import AdapterError, DataError, LedgerError, ManifestError, ProofError
 from flightworthy.integration.contract import Rejection
+from flightworthy.manifest.explain import explain
 from flightworthy.manifest.load import parse
 from flightworthy.manifest.pilot import Pilot
 from tests.conftest import Trained
@@ -350,6 +351,14 @@ def test_what_cannot_be_private_is_said(starter_trained: Trained, privacy: str, 
     text = (starter_trained.pilot.folder / "pilot.yaml").read_text()
     with pytest.raises(ManifestError, match=said):
         parse(f"{text}\nprivacy: {privacy}\n", folder=starter_trained.pilot.folder)
+
+
+def test_it_is_explained_in_plain_words(starter_trained: Trained) -> None:
+    said = explain(private(starter_trained, ", without_consent: refuse, purpose: dunning, retention: 7y"))
+    for words in ("The customer is a person", "`customer_id` as a pseudonym", "`terms` sealed under", "for 'dunning' no model sees",
+                  "goes to quarantine", "kept for 2562d"):
+        assert words in said, words
+    assert "Whom it is about" not in explain(starter_trained.pilot)
 
 
 def test_a_pilot_that_names_no_people_has_none(open_engine: Open) -> None:

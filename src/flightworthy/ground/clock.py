@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 SECOND = 1_000_000
 _UNITS = {"us": 1, "ms": 1_000, "s": SECOND, "m": 60 * SECOND, "min": 60 * SECOND, "h": 3600 * SECOND,
-          "d": 86400 * SECOND, "w": 7 * 86400 * SECOND}
-_WORDS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w"}
+          "d": 86400 * SECOND, "w": 7 * 86400 * SECOND, "y": 366 * 86400 * SECOND}  # a year is never shorter than in a calendar
+_WORDS = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w", "year": "y"}
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
@@ -72,7 +72,7 @@ def duration(text: str) -> int:
     number, unit = match.groups()
     unit = _WORDS.get(unit.removesuffix("s"), unit) if len(unit) > 2 else unit
     if unit not in _UNITS:
-        raise ValueError(f"unknown unit {unit!r} in {text!r} (use us, ms, s, m, h, d, w)")
+        raise ValueError(f"unknown unit {unit!r} in {text!r} (use us, ms, s, m, h, d, w, y)")
     micros = Decimal(number) * _UNITS[unit]
     if micros >= 10**24 or micros != int(micros):
         raise ValueError(f"{text!r} is not a whole number of microseconds")

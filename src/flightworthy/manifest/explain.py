@@ -10,9 +10,9 @@ from flightworthy.manifest.schema import FieldSpec, Group, Rule
 
 def explain(pilot: Pilot) -> str:
     """Markdown-like text, one section for each step of the spine."""
-    parts = [_objective(pilot), _events(pilot), _features(pilot), _model(pilot), _policy(pilot), _rollout(pilot)]
+    parts = [_objective(pilot), _events(pilot), _features(pilot), _model(pilot), _policy(pilot), _privacy(pilot), _rollout(pilot)]
     return "\n\n".join([f"# {pilot.name}", *([pilot.manifest.description] if pilot.manifest.description else []),
-                        *parts]) + "\n"
+                        *filter(None, parts)]) + "\n"
 
 
 def _objective(pilot: Pilot) -> str:
@@ -90,6 +90,24 @@ def _policy(pilot: Pilot) -> str:
 def _rules(rules: list[Rule]) -> list[str]:
     return [f"  {i}. {'if ' + r.if_ if r.if_ else 'otherwise'}: {r.then}"
             + (f" with {r.quantity}" if r.quantity else "") for i, r in enumerate(rules, 1)]
+
+
+_STORED = {"pseudonymise": "as a pseudonym", "encrypt": "sealed under the person's own key", "drop": "not at all"}
+_OTHERWISE = {"baseline": "the baseline decides", "default": "the safe default decides", "refuse": "the event goes to quarantine"}
+
+
+def _privacy(pilot: Pilot) -> str:
+    spec = pilot.manifest.privacy
+    if spec is None:
+        return ""
+    lines = [f"## Whom it is about\nThe {spec.subject} is a person. Features, model outputs and reasons are stored sealed under a "
+             "key of the person's own; erasing a person destroys the key. Stored are:"]
+    lines += [f"  - `{name}` {_STORED[how]}" for name in pilot.manifest.events.fields if (how := pilot.stored(name)) in _STORED]
+    lines.append("  - everything else in clear")
+    if spec.without_consent is not None:
+        lines.append(f"Without consent for '{spec.purpose}' no model sees the event: {_OTHERWISE[spec.without_consent]}.")
+    lines.append("Records are kept for ever." if spec.retention is None else f"Records are kept for {say(spec.retention)}.")
+    return "\n".join(lines)
 
 
 def _rollout(pilot: Pilot) -> str:
