@@ -100,7 +100,7 @@ def _privacy(pilot: Pilot) -> str:
     spec = pilot.manifest.privacy
     if spec is None:
         return ""
-    lines = [f"## Whom it is about\nThe {spec.subject} is a person. Features, model outputs and reasons are stored sealed under a "
+    lines = [f"## Whom it is about\nThe {spec.subject} is a person. Features, model outputs and reasons are sealed under a "
              "key of the person's own; erasing a person destroys the key. Stored are:"]
     lines += [f"  - `{name}` {_STORED[how]}" for name in pilot.manifest.events.fields if (how := pilot.stored(name)) in _STORED]
     lines.append("  - everything else in clear")
