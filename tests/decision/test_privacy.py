@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -203,6 +205,20 @@ def test_what_expired_and_who_is_known_is_moved(starter_trained: Trained, open_:
         assert target.subjects.page() == engine.ledger.subjects.page() != []
         erase(engine, names(lines)[:1], "dpo", "letter")
     target.close()
+
+
+def test_an_erasure_beside_a_reader_is_done_and_says_what_is_left(starter_trained: Trained, open_engine: Open, tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, lines = open_engine(pilot=private(starter_trained)), starter_trained.lines("live", 20)
+    engine.decide(lines)
+    engine.ledger._writer.execute("PRAGMA busy_timeout=50")  # type: ignore[attr-defined]
+    with contextlib.closing(sqlite3.connect(tmp_path / "var" / "ledger.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM segment").fetchone()
+        done = erase(engine, names(lines)[:1], "dpo", "letter")
+        assert done.erased == 1
+        assert "another process reads the ledger" in done.left
+    assert erase(engine, names(lines)[1:2], "dpo", "letter").left == ""
 
 
 def test_a_hold_keeps_what_would_be_erased(open_: Open, starter_trained: Trained) -> None:

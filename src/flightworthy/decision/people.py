@@ -17,7 +17,7 @@ from flightworthy.decision.record import ActRecord
 from flightworthy.decision.recovery import ERASURE, begin
 from flightworthy.governance.ledger import ACT, DECISION, ERASED, HISTORY, OUTCOME, Ledger, Quarantined
 from flightworthy.governance.privacy.vault import Vault, word_of
-from flightworthy.ground.errors import DataError
+from flightworthy.ground.errors import DataError, LedgerError
 from flightworthy.integration.features import snapshot
 
 HOLD = "hold"
@@ -34,6 +34,7 @@ class Erasure:
     on_hold: list[str] = field(default_factory=list)
     quarantine: int = 0
     entries: list[int] = field(default_factory=list)  # of the acts
+    left: str = ""  # why old pages with destroyed keys may still lie on the disk; empty when none do
 
 
 def _vault(engine: Engine) -> Vault:
@@ -102,8 +103,7 @@ def erase(engine: Engine, names: Sequence[str], who: str, why: str) -> Erasure:
     engine.save()
     _forget_expired(engine, words)
     vault.forget()
-    engine.ledger.scrub()
-    done.erased, done.quarantine = len(going), len(emptied)
+    done.erased, done.quarantine, done.left = len(going), len(emptied), scrubbed(engine)
     return done
 
 
@@ -122,6 +122,15 @@ def ask(engine: Engine, act: str, names: Sequence[str], who: str, why: str) -> d
         else:
             unknown.append(name)
     return {"done": len(entries), "unknown": unknown, "entries": entries}
+
+
+def scrubbed(engine: Engine) -> str:
+    """Empty once nothing of what was deleted is left on the disk; else why not: it is deleted all the same."""
+    try:
+        engine.ledger.scrub()
+    except LedgerError as error:
+        return str(error)
+    return ""
 
 
 def _forget_expired(engine: Engine, words: list[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flightworthy.decision.engine import Engine
-from flightworthy.decision.people import held
+from flightworthy.decision.people import held, scrubbed
 from flightworthy.decision.recovery import ERASURE, advance_from_ledger, begin
 from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME
 from flightworthy.governance.log.audit import EXPIRY
@@ -25,6 +25,7 @@ class Expiry:
     entries: int = 0
     on_hold: int = 0
     acts: int = 0
+    left: str = ""  # why old pages may still lie on the disk
 
 
 def expire(engine: Engine, who: str) -> Expiry:
@@ -43,7 +44,7 @@ def expire(engine: Engine, who: str) -> Expiry:
             ranges = []
     if ranges:
         _go(engine, who, ranges, done)
-    engine.ledger.scrub()
+    done.left = scrubbed(engine)
     return done
 
 
