@@ -17,7 +17,7 @@ from flightworthy.adapters.keys.factory import open_files
 from flightworthy.adapters.sqlite.factory import open_ledger
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.held import retry
-from flightworthy.decision.people import about, consent, erase, hold
+from flightworthy.decision.people import about, consent, erase, hold, unaccounted
 from flightworthy.decision.recovery import begin
 from flightworthy.decision.replay import replay
 from flightworthy.decision.retention import expire
@@ -149,6 +149,7 @@ def test_an_erased_person_is_gone_everywhere_and_every_proof_still_holds(open_: 
     engine.publisher.publish()
     assert audit(engine.ledger, trusted(engine)).fine
     assert list(about(engine.line, engine.ledger, stays))
+    assert unaccounted(engine.pilot, engine.ledger) == []
     with pytest.raises(DataError, match="nothing is kept"):
         list(about(engine.line, engine.ledger, "nobody"))
     acts = [entry.key for entry in engine.ledger.scan(1, (ACT,))]
@@ -205,6 +206,21 @@ def test_what_expired_and_who_is_known_is_moved(starter_trained: Trained, open_:
         assert target.subjects.page() == engine.ledger.subjects.page() != []
         erase(engine, names(lines)[:1], "dpo", "letter")
     target.close()
+
+
+def test_a_key_that_goes_or_stays_behind_the_ledgers_back_is_found(open_: Open, starter_trained: Trained) -> None:
+    engine = open_()
+    engine.decide(starter_trained.lines("live", 20))
+    assert unaccounted(engine.pilot, engine.ledger) == []
+    one, two = engine.ledger.subjects.page()[:2]
+    engine.ledger.commit(Block(erased=[one.ref]))
+    engine.act(f"erasure:{word_of(two.ref)}", "dpo", {"why": "said, not done"})
+    found = unaccounted(engine.pilot, engine.ledger)
+    assert len(found) == 2
+    assert word_of(one.ref) in found[0]
+    assert "no act says" in found[0]
+    assert word_of(two.ref) in found[1]
+    assert "is there, though" in found[1]
 
 
 def test_an_erasure_beside_a_reader_is_done_and_says_what_is_left(starter_trained: Trained, open_engine: Open, tmp_path: Path,

@@ -11,6 +11,7 @@ from flightworthy.cli.pilots import Part, parts, places, say
 from flightworthy.decision.engine import Rooms
 from flightworthy.decision.history import changes
 from flightworthy.decision.line import Line
+from flightworthy.decision.people import unaccounted
 from flightworthy.governance.ledger import DECISION, HISTORY, Entry
 from flightworthy.governance.log import disclosure, static
 from flightworthy.governance.log.audit import Audit, audit
@@ -36,7 +37,7 @@ def verify(path: Path, var: Path | None, policy: Path | None, first: int, kept: 
     with parts(pilot, var) as opened:
         for ledger, *_ in opened:
             results.append(audit(ledger, trusted, first, [_read(file) for file in kept], progress))
-            for finding in ask_all(ledger, trusted):
+            for finding in [*ask_all(ledger, trusted), *(unaccounted(pilot, ledger) if pilot.manifest.privacy else ())]:
                 results[-1].found(finding)
     if as_json:
         say(json.dumps([asdict(result) for result in results], indent=2))

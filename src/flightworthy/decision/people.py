@@ -16,9 +16,11 @@ from flightworthy.decision.line import Line
 from flightworthy.decision.record import ActRecord
 from flightworthy.decision.recovery import ERASURE, begin
 from flightworthy.governance.ledger import ACT, DECISION, ERASED, HISTORY, OUTCOME, Ledger, Quarantined
-from flightworthy.governance.privacy.vault import Vault, word_of
+from flightworthy.governance.privacy.store import Subject
+from flightworthy.governance.privacy.vault import Vault, ref_of, word_of
 from flightworthy.ground.errors import DataError, LedgerError
 from flightworthy.integration.features import snapshot
+from flightworthy.manifest.pilot import Pilot
 
 HOLD = "hold"
 ACTS = ("consent", "withdraw", "hold", "release", "erase")
@@ -166,6 +168,34 @@ def _texts(raw: str) -> Iterator[str]:
         todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         if isinstance(value, str | int):
             yield str(value)
+
+
+def unaccounted(pilot: Pilot, ledger: Ledger) -> list[str]:
+    """What does not fit between records, keys and acts: a key that is gone without an erasure, one that is there in spite of it.
+    Needs no key. Of each kind the first hundred."""
+    seen: dict[str, int] = {}
+    erased: dict[str, int] = {}
+    event = msgspec.defstruct("Event", [(pilot.subject, str)])
+    read = msgspec.msgpack.Decoder(msgspec.defstruct("Record", [("event", event), ("sealed", bytes, b"")])).decode
+    for entry in ledger.scan(1, (DECISION, HISTORY, ACT)):
+        if entry.kind == ACT:
+            if entry.key.startswith(f"{ERASURE}:"):
+                erased[entry.key.partition(":")[2]] = entry.seq
+            continue
+        record: Any = read(entry.content)
+        if record.sealed:
+            seen.setdefault(getattr(record.event, pilot.subject), entry.seq)
+    there = {word_of(row.ref) for row in _all_known(ledger, [*seen, *erased])}
+    gone = [f"the key of {word} (entry {seq}) is gone, and no act says that it was destroyed"
+            for word, seq in seen.items() if word not in there and word not in erased]
+    kept = [f"the key of {word} is there, though entry {seq} says that it was destroyed"
+            for word, seq in erased.items() if word in there]
+    return gone[:100] + kept[:100]
+
+
+def _all_known(ledger: Ledger, words: list[str]) -> Iterator[Subject]:
+    for i in range(0, len(words), _AT_ONCE):
+        yield from ledger.subjects.known([ref_of(word) for word in words[i : i + _AT_ONCE]])
 
 
 def about(line: Line, ledger: Ledger, name: str) -> Iterator[dict[str, Any]]:
