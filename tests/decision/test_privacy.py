@@ -296,12 +296,15 @@ def test_records_expire_by_rule_and_by_no_other_hand(open_: Open, starter_traine
     engine.decide(lines[:200])
     first = {json.loads(line)["invoice"] for line in lines[:200]}
     told = [line for line in starter_trained.lines("live_outcomes") if json.loads(line)["invoice"] in first]
+    told.sort(key=lambda line: json.loads(line)["invoice"], reverse=True)
     engine.observe(told[:20])
     held_name = names(lines)[150]
     hold(engine, held_name, True, "legal", "case 7")
     clock: Any = engine.clock
     clock.at = NOW + YEAR // 2
-    engine.observe(told[20:40])  # known later than their decisions: they stay when those go
+    late = [line for line in told[20:] if json.loads(line)["invoice"] in {json.loads(x)["invoice"] for x in lines[:64]}]
+    engine.observe(late)  # known later than their decisions
+    assert late
     engine.decide(lines[200:])
     assert engine.publisher is not None
     engine.publisher.publish()
@@ -312,7 +315,8 @@ def test_records_expire_by_rule_and_by_no_other_hand(open_: Open, starter_traine
     done = expire(engine, "rule")
     theirs = {json.loads(line)["invoice"] for line in lines[:200] if json.loads(line)["customer_id"] == held_name}
     on_hold = len(theirs) + sum(json.loads(line)["invoice"] in theirs for line in told[:20])
-    assert (done.on_hold, done.entries) == (on_hold, 220 - on_hold)
+    late_ids = {json.loads(line)["invoice"] for line in late} - theirs
+    assert (done.on_hold, done.told_since, done.entries) == (on_hold, len(late_ids), 220 - on_hold - len(late_ids))
     gone = [e.seq for e in engine.ledger.scan() if e.kind == EXPIRED]
     assert 0 < len(gone) <= done.entries
     assert all(names(lines)[seq - 1] != held_name for seq in gone if seq <= 200)

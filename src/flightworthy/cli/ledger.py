@@ -37,7 +37,8 @@ def expire(path: Path, var: Path | None) -> None:
     with engines(load(path), var) as opened:
         for engine in opened:
             done = retention.expire(engine, getpass.getuser())
-            say(f"{done.entries:,} records expired, {done.on_hold:,} are on hold; {done.acts} acts say so"
+            say(f"{done.entries:,} records expired, {done.on_hold:,} are on hold, {done.told_since:,} have younger outcomes; "
+                f"{done.acts} acts say so"
                 + (f"; {done.left}" if done.left else ""))
 
 

@@ -273,12 +273,19 @@ class Engine:
     def _catch_up(self, last: int | None) -> None:
         """Take in what other writers wrote since."""
         if last is not None and last >= self.admission.next_seq:
-            _, watermark = advance_from_ledger(self.line, self.state, self.ledger, self.admission.next_seq, last)
-            self.admission.watermark = max(self.admission.watermark, watermark)
-            self.admission.next_seq = last + 1
-            self.killed = self._read_switch()
-            if self.admission.consents is not None:
-                self.admission.consents.forget()
+            try:
+                self._take_in(last)
+            except BaseException:
+                self.recover()  # the feature state may have some of it
+                raise
+
+    def _take_in(self, last: int) -> None:
+        _, watermark = advance_from_ledger(self.line, self.state, self.ledger, self.admission.next_seq, last)
+        self.admission.watermark = max(self.admission.watermark, watermark)
+        self.admission.next_seq = last + 1
+        self.killed = self._read_switch()
+        if self.admission.consents is not None:
+            self.admission.consents.forget()
 
     def save(self) -> None:
         """Write a snapshot of the feature state (all batches must be committed)."""

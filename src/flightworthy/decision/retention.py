@@ -24,6 +24,7 @@ class Expiry:
 
     entries: int = 0
     on_hold: int = 0
+    told_since: int = 0  # decisions with younger outcomes
     acts: int = 0
     left: str = ""  # why old pages may still lie on the disk
 
@@ -34,10 +35,10 @@ def expire(engine: Engine, who: str) -> Expiry:
     spec = engine.pilot.manifest.privacy
     if spec is None or spec.retention is None:
         raise DataError("this pilot's manifest says nothing of retention", where="privacy.retention")
-    done, before = Expiry(), engine.clock.now() - spec.retention
-    _keep_state(engine, before)
+    done, until = Expiry(), _until(engine, engine.clock.now() - spec.retention)
+    _keep_state(engine, until)
     ranges: list[tuple[int, int]] = []
-    for first, last in _ranges(engine, before, done):
+    for first, last in _ranges(engine, until, done):
         ranges.append((first, last))
         if sum(b - a + 1 for a, b in ranges) >= _AT_ONCE:
             _go(engine, who, ranges, done)
@@ -48,13 +49,18 @@ def expire(engine: Engine, who: str) -> Expiry:
     return done
 
 
-def _keep_state(engine: Engine, before: int) -> None:
-    """Keep what features remember of all that is too old, so that what is younger is still rebuilt, and replays, bit for bit."""
+def _until(engine: Engine, before: int) -> int:
+    """The last entry that is too old, 0 where none is: entries lie in order of arrival."""
     last = 0
     for entry in engine.ledger.scan(1, (DECISION, HISTORY, OUTCOME)):
         if engine.line.records.stored(entry).arrived >= before:
             break
         last = entry.seq
+    return last
+
+
+def _keep_state(engine: Engine, last: int) -> None:
+    """Keep what features remember of all that is too old, so that what is younger is still rebuilt, and replays, bit for bit."""
     state, saved = begin(engine.line, engine.base)
     if engine.base is None or last <= saved.seq:
         return
@@ -70,22 +76,27 @@ def _go(engine: Engine, who: str, ranges: list[tuple[int, int]], done: Expiry) -
     done.acts += 1
 
 
-def _ranges(engine: Engine, before: int, done: Expiry) -> Iterator[tuple[int, int]]:
-    """Entries that follow one another and may go. Ends at the first that is too young: entries lie in order of arrival."""
+def _ranges(engine: Engine, until: int, done: Expiry) -> Iterator[tuple[int, int]]:
+    """Entries that follow one another and may go. A decision of which something was told since stays with what was told: features
+    learn it from both."""
+    told = {engine.line.records.read(entry).decision for entry in engine.ledger.scan(until + 1, (OUTCOME,))}
     start = last = 0
     known: dict[str, bool] = {}
     kept = set[int]()  # decisions that are on hold; their outcomes are too
     line, subject = engine.line, engine.pilot.subject
     for entry in engine.ledger.scan(1, (DECISION, HISTORY, OUTCOME)):
-        record = line.records.stored(entry)
-        if record.arrived >= before:
+        if entry.seq > until:
             break
+        record = line.records.stored(entry)
         word = getattr(getattr(record, "event", None), subject, "")
         if word and word not in known:
             known[word] = word in held(line, engine.ledger, [word])
         if (word and known[word]) or getattr(record, "decision", 0) in kept:
             kept.add(entry.seq)
             done.on_hold += 1
+            continue
+        if entry.seq in told:
+            done.told_since += 1
             continue
         done.entries += 1
         if start and entry.seq == last + 1:
