@@ -75,3 +75,18 @@ def test_a_second_writer_cannot_fork_the_ledger(tmp_path: Path) -> None:
     assert one.last() == 3
     one.close()
     two.close()
+
+
+def test_a_ledger_of_the_schema_before_is_brought_up_to_date_by_a_writer(tmp_path: Path) -> None:
+    ledger = open_ledger("sqlite:///l.db", tmp_path)
+    ledger.commit(Block(Entries.of(entries(1, 3))))
+    ledger.close()
+    with sqlite3.connect(tmp_path / "l.db") as db:
+        db.execute("DROP TABLE subject")
+        db.execute("PRAGMA user_version=3")
+    db.close()
+    with pytest.raises(LedgerError, match="written by another version"):
+        open_ledger("sqlite:///l.db", tmp_path, read_only=True)
+    ledger = open_ledger("sqlite:///l.db", tmp_path)
+    assert (list(ledger.scan()), ledger.subjects.count()) == (entries(1, 3), 0)
+    ledger.close()

@@ -50,7 +50,8 @@ class SqliteLedger:
         version = self._reader.execute("PRAGMA user_version").fetchone()[0]
         if version != SCHEMA_VERSION:
             raise LedgerError("this ledger was written by another version", where=str(path), found=version,
-                              expected=f"schema version {SCHEMA_VERSION}", next_step="use the matching release")
+                              expected=f"schema version {SCHEMA_VERSION}",
+                              next_step="use the matching release; the version before is brought up to date by the first writer")
         self._recent = Recent(str(path), self._firsts, self._rows)
         self.log = SqliteLog(path, self._reader, self._read_lock, self._writer, self._write_lock)
         self.subjects = SqliteSubjects(str(path), self._reader, self._read_lock, self._writer, self._write_lock)
