@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,13 +55,15 @@ def starter_trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL server for the whole run; every test has a schema of its own in it."""
+def server() -> Iterator[Postgres]:
+    """A PostgreSQL server for the whole run; every test has a schema of its own in it. Not in pytest's own folder: another run
+    beside this one may clear that away."""
     if postgres_programs() is None:
         pytest.skip("PostgreSQL is not installed")
-    made = Postgres(tmp_path_factory.mktemp("postgres"))
-    yield made
-    made.stop("immediate")
+    with tempfile.TemporaryDirectory(prefix="flightworthy-") as folder:
+        made = Postgres(Path(folder))
+        yield made
+        made.stop("immediate")
 
 
 @pytest.fixture
