@@ -208,6 +208,14 @@ def test_what_expired_and_who_is_known_is_moved(starter_trained: Trained, open_:
     target.close()
 
 
+@pytest.mark.parametrize("name", ["", " ", "customer_id", "invoice"])
+def test_a_name_that_is_none_empties_nothing(open_engine: Open, starter_trained: Trained, name: str) -> None:
+    engine = open_engine(pilot=private(starter_trained))
+    engine.decide([json.dumps({**json.loads(starter_trained.lines("live", 1)[0]), "amount": -1}).encode()])
+    done = erase(engine, [name], "dpo", "a slip")
+    assert (done.erased, done.quarantine, len(engine.ledger.quarantine())) == (0, 0, 1)
+
+
 def test_a_key_that_goes_or_stays_behind_the_ledgers_back_is_found(open_: Open, starter_trained: Trained) -> None:
     engine = open_()
     engine.decide(starter_trained.lines("live", 20))

@@ -29,7 +29,7 @@ def move(path: Path, var: Path | None, url: str) -> None:
             source.close()
             target.close()
         say(f"{place}: {count:,} entries are there, with their checkpoints and all that is in quarantine")
-    say(f"now set adapters.ledger to {url} (without its password) and run: flightworthy audit verify {path}")
+    say(f"now set adapters.ledger to the new address, without a password, and run: flightworthy audit verify {path}")
 
 
 def expire(path: Path, var: Path | None) -> None:

@@ -144,25 +144,27 @@ def _forget_expired(engine: Engine, words: list[str]) -> None:
 
 
 def _naming(engine: Engine, names: Sequence[str]) -> Iterator[Quarantined]:
-    """Quarantined records in which one of these names stands: as a value where the record is JSON, as a word where it is not."""
-    wanted, vault = set(names), _vault(engine)
-    words = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(wanted))) if wanted else None
+    """Quarantined records in which one of these names stands: in a value where the record is JSON, anywhere where it is not."""
+    wanted, vault = {name for name in names if name.strip()}, _vault(engine)  # nothing at all stands everywhere
+    if not wanted:
+        return
+    words = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(wanted)))
     for status in ("held", "admitted", "discarded"):
         after = 0
         while page := engine.ledger.quarantine(status, after, _AT_ONCE):
             after = page[-1].id
             for q in page:
                 raw = vault.cover.off(q.raw).decode(errors="replace")
-                if words is not None and (words.search(raw) or not wanted.isdisjoint(_texts(raw))):
+                if any(map(words.search, _texts(raw))):
                     yield q
 
 
 def _texts(raw: str) -> Iterator[str]:
-    """All values of a JSON text, as texts."""
+    """All values of a JSON text, as texts; the text itself where it is none."""
     try:
         todo: list[Any] = [json.loads(raw)]
     except (ValueError, RecursionError):
-        return
+        todo = [raw]
     while todo:
         value = todo.pop()
         todo += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
