@@ -11,6 +11,7 @@ Usage: python -m benchmarks.ledger.crash [N kills] [--seed S]
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,17 +49,20 @@ STEPS = 160  # at most so many statements in one life of a writer
 SAME = 20  # kills of one ledger; looking at a long one takes long
 
 
+_fork = multiprocessing.get_context("forkserver")  # a process that has threads, as this one of the database's driver, forks badly
+_fork.set_forkserver_preload(["benchmarks.ledger.tamper"])
+_TELL = 200  # a writer's file descriptor for what it did
+
+
 class Store(NamedTuple):
     """Where a ledger lies: a file, or a schema of a server."""
 
     folder: Path
-    server: Postgres | None = None
+    url: str = ""
 
     def open(self, read_only: bool = False) -> Ledger:
         """The ledger."""
-        if self.server is None:
-            return SqliteLedger(self.folder / "ledger.db", read_only)
-        return open_ledger(self.server.url(f"crash_{self.folder.name}"), read_only=read_only)
+        return open_ledger(self.url, read_only=read_only) if self.url else SqliteLedger(self.folder / "ledger.db", read_only)
 
     @staticmethod
     def arm(ledger: Any, last: int, after: bool) -> None:
@@ -94,7 +99,7 @@ class Deadly:
         return result
 
     def _die(self, statement: str) -> None:
-        os.write(3, f"at {' '.join(statement.split()[:3])} {'after' if self._after else 'before'}\n".encode())
+        os.write(_TELL, f"at {' '.join(statement.split()[:3])} {'after' if self._after else 'before'}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)
 
     def __getattr__(self, name: str) -> Any:
@@ -135,7 +140,7 @@ class AsyncDeadly(Deadly):
 
 
 def live(store: Store, last: int, after: bool, rng: random.Random) -> None:
-    """Append and publish until the end; every acknowledgement goes to file descriptor 3."""
+    """Append and publish until the end; every acknowledgement is told."""
     ledger = store.open()
     publisher = Publisher(ledger, [LOG])
     seen = SqliteSeen(store.folder / "seen.db")
@@ -146,46 +151,46 @@ def live(store: Store, last: int, after: bool, rng: random.Random) -> None:
         first = ledger.last() + 1
         made = entries(first, rng.choice((1, 3, 70, 300)), rng.choice((DECISION, OUTCOME)))
         ledger.commit(Block(Entries.of(made)))
-        os.write(3, f"entry {made[-1].seq}\n".encode())
+        os.write(_TELL, f"entry {made[-1].seq}\n".encode())
         published = publisher.publish() if rng.random() < 0.7 else None
         if published is None:
             continue
         signed = note.parse(published.note)
-        os.write(3, f"checkpoint {published.size} {Checkpoint.parse(signed.text).root.hex()}\n".encode())
+        os.write(_TELL, f"checkpoint {published.size} {Checkpoint.parse(signed.text).root.hex()}\n".encode())
         with seen.held(LOG.verifier.name) as latest:
             old = latest.size
         reply = witness.add(asked(old, merkle.consistency(nodes, old, published.size), published.note))
         if reply.status != 200:
-            os.write(3, f"refused {reply.status} {old} {published.size}\n".encode())
+            os.write(_TELL, f"refused {reply.status} {old} {published.size}\n".encode())
             os._exit(1)
         lines = signed.lines + note.lines_of(reply.content.decode())
         ledger.log.countersign(published.size, bytes(Note(signed.text, lines)))
 
 
-def killed(store: Store, last: int, after: bool, seed: int) -> list[str]:
+def _life(tell: Connection, store: Store, last: int, after: bool, seed: int) -> None:
+    os.dup2(tell.fileno(), _TELL)
+    live(store, last, after, random.Random(seed))
+
+
+def killed(store: Store, server: Postgres | None, last: int, after: bool, seed: int) -> list[str]:
     """What a writer said until its end; where no statement is its last, the server is killed under it, and then the writer."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reading)
-            os.dup2(writing, 3)
-            live(store, last, after, random.Random(seed))
-        finally:
-            os._exit(2)
-    os.close(writing)
+    reading, writing = _fork.Pipe(duplex=False)
+    writer = _fork.Process(target=_life, args=(writing, store, last, after, seed))
+    writer.start()
+    writing.close()
     if not last:
-        assert store.server is not None
+        assert server is not None
         time.sleep(random.Random(seed).uniform(0.3, 1.2))
-        store.server.kill()
-        os.kill(child, signal.SIGKILL)
-        store.server.start()
-    with os.fdopen(reading) as said:
+        server.kill()
+        writer.kill()
+        server.start()
+    with os.fdopen(os.dup(reading.fileno())) as said:
         lines = said.read().splitlines()
+    reading.close()
     lines = lines if not lines or last else [line for line in lines if line.split()[0] != "at"]
-    _, status = os.waitpid(child, 0)
-    if not os.WIFSIGNALED(status):
-        raise RuntimeError(f"the writer ended by itself: {lines[-3:]}")
+    writer.join(60)
+    if writer.exitcode != -signal.SIGKILL:
+        raise RuntimeError(f"the writer ended by itself, {writer.exitcode}: {lines[-3:]}")
     return lines
 
 
@@ -208,9 +213,10 @@ def main() -> None:
             with step(f"{what}: {kills} kills"):
                 for i in range(kills):
                     if i % SAME == 0:
-                        store, roots = Store(Path(folder) / f"{what.split()[-1].lower()}_{i}", where), {}
+                        name = f"{what.split()[-1].lower()}_{i}"
+                        store, roots = Store(Path(folder) / name, where.url(f"crash_{name}") if where else ""), {}
                         store.folder.mkdir()
-                    lines = killed(store, i // 2 % steps + 1 if steps else 0, bool(i % 2), given.seed * 1_000_000 + i)
+                    lines = killed(store, where, i // 2 % steps + 1 if steps else 0, bool(i % 2), given.seed * 1_000_000 + i)
                     places.update(f"{what}: {line.removeprefix('at ')}" for line in lines if line.startswith("at "))
                     _look(store, lines, roots, found)
                     found["kills"] += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count, pairwise
 from typing import NamedTuple, Protocol
 
 from flightworthy.governance.log.store import LogStore
@@ -49,6 +49,15 @@ class Entries:
             if entry.seq != seq:
                 raise LedgerError("entries do not follow one another", found=entry.seq, expected=f"{seq}")
         return cls(entries[0].seq, *list(zip(*entries, strict=True))[1:]) if entries else cls()
+
+    @classmethod
+    def joined(cls, parts: Sequence[Entries]) -> Entries:
+        """Columns one after the other. Raises `LedgerError` where one does not continue the one before."""
+        for before, part in pairwise(parts):
+            if part.first != before.first + len(before):
+                raise LedgerError("entries are missing or doubled", found=part.first, expected=f"{before.first + len(before)}")
+        columns = zip(*((part.kinds, part.keys, part.contents, part.leaves) for part in parts), strict=True)
+        return cls(parts[0].first, *(list(chain.from_iterable(column)) for column in columns)) if parts else cls()
 
     def __len__(self) -> int:
         return len(self.contents)
@@ -132,6 +141,11 @@ class Ledger(Protocol):
         """Where these events are: the number of their decision, or of their entry in the history."""
         ...
 
+    def events(self, first: int, last: int) -> Iterator[Sequence[tuple[str, int]]]:
+        """All that `find` knows of entries ``first`` to ``last``: in parts, in the order in which ids are looked up, that of
+        their UTF-8."""
+        ...
+
     def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
         """The number of the newest entry of a kind with these keys: of the outcomes of an event, of the acts of a name."""
         ...
@@ -142,6 +156,10 @@ class Ledger(Protocol):
 
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
         """Entries from a number on, in order; of some kinds only, when given. Streams: memory stays flat."""
+        ...
+
+    def columns(self, first: int, last: int) -> Iterator[Entries]:
+        """All entries ``first`` to ``last``, as far as there are, some thousands at once: `scan` for those who read them all."""
         ...
 
     def last(self) -> int:

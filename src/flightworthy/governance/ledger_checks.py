@@ -55,6 +55,10 @@ def check_entries_come_back_as_written(open_: Open) -> None:
     assert ledger.read([5008, 1, 3]) == [written[5007], written[0], written[2]]  # noqa: S101
     keys = [e.key for e in written] + ["unknown"] * 20_000
     assert ledger.find(keys) == {e.key: e.seq for e in written if e.kind == DECISION}  # noqa: S101
+    pairs = [pair for part in ledger.events(3, 4000) for pair in part]
+    assert pairs == sorted((e.key, e.seq) for e in written[2:4000] if e.kind == DECISION)  # noqa: S101
+    assert [e for part in ledger.columns(3, 4000) for e in part] == written[2:4000]  # noqa: S101
+    assert [e for part in ledger.columns(5000, 9000) for e in part] == written[4999:]  # noqa: S101
     assert ledger.last() == len(written)  # noqa: S101
     assert ledger.counts() == (5008, 5001, 7)  # noqa: S101
 
@@ -198,6 +202,7 @@ def check_records_expire_and_leaves_stay(open_: Open) -> None:
     gone = {e.seq for e in ledger.scan() if e.kind == EXPIRED}  # a store may keep what lies together with what must stay
     assert {*range(1, 65), *range(71, 76)} <= gone <= {*range(1, 70), *range(71, 76)}  # noqa: S101
     assert [e.leaf for e in ledger.scan()][:80] == [e.leaf for e in written]  # noqa: S101
+    assert [e for part in ledger.columns(1, 81) for e in part] == list(ledger.scan())  # noqa: S101
     assert list(ledger.scan(1, (DECISION, OUTCOME))) == [e for e in written if e.seq not in gone]  # noqa: S101
     digest = sha256(written[2].content).digest()
     assert ledger.read([3, 70]) == [Entry(3, EXPIRED, DECISION, digest, written[2].leaf), written[69]]  # noqa: S101

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from flightworthy.governance.ledger import Entry
+from flightworthy.governance.ledger import Entries, Entry
 from flightworthy.governance.segment import Row, Segment, unpack
 from flightworthy.ground.errors import LedgerError
 
@@ -46,14 +46,28 @@ class Recent:
         return out
 
 
-def scan(first: int, kinds: Iterable[str], rows_from: Callable[[int, int], Sequence[Row]]) -> Iterator[Entry]:
-    """Entries from a number on, in order, of some kinds (all when empty). ``rows_from`` gets so many segments, the first of them
-    the one that has this entry."""
-    wanted, after = set(kinds), first
-    while True:
-        rows = [row for row in rows_from(after, SCANNED) if row[0] + row[1] > after]
-        if not rows:
-            return
-        after = rows[-1][0] + rows[-1][1]
+Rows = Callable[[int, int], Sequence[Row]]  # so many segments, the first of them the one that has this entry
+
+
+def scan(first: int, kinds: Iterable[str], rows_from: Rows) -> Iterator[Entry]:
+    """Entries from a number on, in order, of some kinds (all when empty)."""
+    wanted = set(kinds)
+    for rows in _read(first, rows_from):
         for segment in unpack([row for row in rows if not wanted or wanted & set(json.loads(row[2]))]):
             yield from segment.entries(first, wanted)
+
+
+def columns(first: int, last: int, rows_from: Rows) -> Iterator[Entries]:
+    """Entries between two numbers, those of some segments together."""
+    for rows in _read(first, rows_from):
+        made = Entries.joined([segment.columns() for segment in unpack([row for row in rows if row[0] <= last])])
+        if made:
+            yield made[max(0, first - made.first) : last + 1 - made.first]
+        if rows[-1][0] + rows[-1][1] > last:
+            return
+
+
+def _read(after: int, rows_from: Rows) -> Iterator[list[Row]]:
+    while rows := [row for row in rows_from(after, SCANNED) if row[0] + row[1] > after]:
+        after = rows[-1][0] + rows[-1][1]
+        yield rows

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import accumulate, pairwise
-from itertools import count as numbers
 
 import msgspec
 import zstandard
@@ -114,15 +113,19 @@ class Segment:
 
     def entries(self, first: int, kinds: set[str]) -> Iterator[Entry]:
         """Entries from a number on, of some kinds (all when empty)."""
-        if first > self.first or kinds or self._kinds[:1] == [EXPIRED]:
+        if first > self.first or kinds:
             return (self.entry(self.first + i) for i, kind in enumerate(self._kinds)
                     if self.first + i >= first and (not kinds or kind in kinds))
-        plain, starts = self._plain, self._starts  # all of them, which is worth doing at once
-        contents = [plain[a:b] for a, b in pairwise(starts)]
+        return iter(self.columns())
+
+    def columns(self) -> Entries:
+        """All of them, which is worth doing at once."""
+        plain = self._plain
+        contents = [plain[a:b] for a, b in pairwise(self._starts)]
         leaves = leaf_hashes(self.first, self._kinds, contents)
-        if b"".join(leaves) != self._leaves:
-            return map(self.entry, range(self.first, self.first + self.count))  # which raises at the one that is wrong
-        return map(Entry, numbers(self.first), self._kinds, self._keys, contents, leaves)
+        if b"".join(leaves) != self._leaves:  # expired; or one is wrong, then this raises there
+            leaves = [self.entry(seq).leaf for seq in range(self.first, self.first + self.count)]
+        return Entries(self.first, self._kinds, self._keys, contents, leaves)
 
 
 def _altered(where: str, found: object, expected: str) -> LedgerError:

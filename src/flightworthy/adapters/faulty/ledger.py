@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from flightworthy.adapters.faulty.faults import LOST, PARTIAL, Misfortune
-from flightworthy.governance.ledger import Block, Counts, Entry, Ledger, Quarantined
+from flightworthy.governance.ledger import Block, Counts, Entries, Entry, Ledger, Quarantined
 from flightworthy.ground.errors import AdapterError, LedgerError
 
 
@@ -34,6 +34,10 @@ class FaultyLedger:
         self._before("find")
         return self._inner.find(keys)
 
+    def events(self, first: int, last: int) -> Iterator[Sequence[tuple[str, int]]]:
+        self._before("find")
+        return self._inner.events(first, last)
+
     def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
         self._before("newest")
         return self._inner.newest(kind, keys)
@@ -45,6 +49,10 @@ class FaultyLedger:
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
         self._before("scan")
         return self._inner.scan(first, kinds)
+
+    def columns(self, first: int, last: int) -> Iterator[Entries]:
+        self._before("scan")
+        return self._inner.columns(first, last)
 
     def last(self) -> int:
         self._before("last")

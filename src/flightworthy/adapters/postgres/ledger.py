@@ -17,13 +17,14 @@ from flightworthy.adapters.postgres import migrate, statements
 from flightworthy.adapters.postgres.link import LONG, Link
 from flightworthy.adapters.postgres.log import PostgresLog
 from flightworthy.adapters.postgres.subjects import PostgresSubjects
-from flightworthy.governance.ledger import DECISION, EXPIRED, HISTORY, Block, Counts, Entry, Quarantined
-from flightworthy.governance.reading import Recent, scan
+from flightworthy.governance.ledger import DECISION, EXPIRED, HISTORY, Block, Counts, Entries, Entry, Quarantined
+from flightworthy.governance.reading import Recent, columns, scan
 from flightworthy.governance.segment import Row, rows_of, together, without_records
 from flightworthy.ground.clock import Clock, SystemClock
 from flightworthy.ground.errors import LedgerError
 
 _EVENTS = {DECISION, HISTORY}
+_AT_ONCE = 8192  # rows of the index
 _HELD = "source, position, arrived, reason, field, message, raw, id, status, kind, tabular"
 
 
@@ -91,6 +92,13 @@ class PostgresLedger:
         found = self._link.rows("SELECT id, seq FROM event WHERE id = ANY($1::bytea[])", [key.encode() for key in set(keys)])
         return {key.decode(): seq for key, seq in found}
 
+    def events(self, first: int, last: int) -> Iterator[Sequence[tuple[str, int]]]:
+        beyond, after = ">=", b""
+        while found := self._link.rows(f"SELECT id, seq FROM event WHERE id {beyond} $1 AND seq BETWEEN $2 AND $3 "
+                                       "ORDER BY id LIMIT $4", after, first, last, _AT_ONCE):
+            yield [(key.decode(), seq) for key, seq in found]
+            beyond, after = ">", found[-1][0]
+
     def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
         if not keys:
             return {}
@@ -110,6 +118,9 @@ class PostgresLedger:
 
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
         return scan(first, kinds, lambda after, limit: self._link.rows(statements.FROM, after, limit))
+
+    def columns(self, first: int, last: int) -> Iterator[Entries]:
+        return columns(first, last, lambda after, limit: self._link.rows(statements.FROM, after, limit))
 
     def last(self) -> int:
         return int(self._link.value("SELECT last FROM head"))

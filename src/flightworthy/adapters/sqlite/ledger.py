@@ -18,7 +18,7 @@ from flightworthy.adapters.sqlite.log import SqliteLog
 from flightworthy.adapters.sqlite.statements import transaction, translated
 from flightworthy.adapters.sqlite.subjects import SqliteSubjects
 from flightworthy.governance.ledger import DECISION, ERASED, EXPIRED, HISTORY, Block, Counts, Entries, Entry, Quarantined
-from flightworthy.governance.reading import Recent, scan
+from flightworthy.governance.reading import Recent, columns, scan
 from flightworthy.governance.segment import Row, rows_of, together, without_records
 from flightworthy.ground.errors import LedgerError
 
@@ -147,6 +147,13 @@ class SqliteLedger:
     def find(self, keys: Sequence[str]) -> dict[str, int]:
         return self._look_up("SELECT id, seq FROM event WHERE id IN", (), keys)
 
+    def events(self, first: int, last: int) -> Iterator[Sequence[tuple[str, int]]]:
+        beyond, after = ">=", ""
+        while pairs := self._all(f"SELECT id, seq FROM event WHERE id {beyond} ? AND seq BETWEEN ? AND ? ORDER BY id LIMIT ?",
+                                 after, first, last, _AT_ONCE):
+            yield pairs
+            beyond, after = ">", pairs[-1][0]
+
     def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
         return self._look_up("SELECT key, seq FROM newest WHERE kind = ? AND key IN", (kind,), keys)
 
@@ -174,10 +181,12 @@ class SqliteLedger:
     def scan(self, first: int = 1, kinds: Iterable[str] = ()) -> Iterator[Entry]:
         return scan(first, kinds, self._rows_from)
 
+    def columns(self, first: int, last: int) -> Iterator[Entries]:
+        return columns(first, last, self._rows_from)
+
     def _rows_from(self, first: int, limit: int) -> list[Row]:
-        with self._read_lock, translated(str(self.path)):
-            return self._reader.execute(f"{_AT}WHERE first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) "
-                                        "ORDER BY first LIMIT ?", (first, limit)).fetchall()
+        return self._all(f"{_AT}WHERE first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) "
+                         "ORDER BY first LIMIT ?", first, limit)
 
     def last(self) -> int:
         return int(self._one("SELECT last FROM head"))
@@ -190,24 +199,22 @@ class SqliteLedger:
         return int(self._one("SELECT coalesce(max(position), 0) FROM progress WHERE source = ?", source))
 
     def positions(self) -> dict[str, int]:
-        with self._read_lock, translated(str(self.path)):
-            return dict(self._reader.execute("SELECT source, position FROM progress ORDER BY source").fetchall())
+        return dict(self._all("SELECT source, position FROM progress ORDER BY source"))
 
     def _one(self, query: str, *values: Any) -> Any:
+        return self._all(query, *values)[0][0]
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
         with self._read_lock, translated(str(self.path)):
-            return self._reader.execute(query, values).fetchone()[0]
+            return self._reader.execute(query, values).fetchall()
 
     def quarantine(self, status: str = "held", after: int = 0, limit: int = 100) -> list[Quarantined]:
-        with self._read_lock, translated(str(self.path)):
-            rows = self._reader.execute(
-                "SELECT source, position, arrived, reason, field, message, raw, id, status, kind, tabular FROM quarantine "
-                "WHERE status = ? AND id > ? ORDER BY id LIMIT ?", (status, after, limit)).fetchall()
+        rows = self._all("SELECT source, position, arrived, reason, field, message, raw, id, status, kind, tabular "
+                         "FROM quarantine WHERE status = ? AND id > ? ORDER BY id LIMIT ?", status, after, limit)
         return [Quarantined(*(*row[:-1], bool(row[-1]))) for row in rows]
 
     def quarantine_counts(self) -> dict[tuple[str, str], int]:
-        with self._read_lock, translated(str(self.path)):
-            rows = self._reader.execute(
-                "SELECT status, reason, count(*) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
+        rows = self._all("SELECT status, reason, count(*) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2")
         return {(status, reason): count for status, reason, count in rows}
 
     def scrub(self) -> None:

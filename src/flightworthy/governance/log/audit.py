@@ -7,7 +7,7 @@ the index leads to them. That none is missing at the end, only someone else can 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from operator import itemgetter
@@ -15,17 +15,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from flightworthy.governance.ledger import ACT, DECISION, EXPIRED, HISTORY, Entry, Ledger
+from flightworthy.governance.ledger import ACT, EXPIRED, Entries, Ledger
 from flightworthy.governance.log import merkle
 from flightworthy.governance.log.checkpoint import Checkpoint
+from flightworthy.governance.log.index import EVENTS, EventIndex, NewestIndex
 from flightworthy.governance.log.merkle import TILE, Growth
 from flightworthy.governance.log.policy import Policy
 from flightworthy.governance.log.tiles import TiledNodes
 from flightworthy.ground.errors import FlightworthyError, LedgerError, ProofError
 
-_AT_ONCE = 4096  # entries
 _ENOUGH = 100  # findings after which the rest is not listed
-_EVENTS = {DECISION, HISTORY}
 EXPIRY = "expiry"  # the act that lets records go
 
 
@@ -84,10 +83,10 @@ class _Walk:
         self.last = ledger.last()  # a ledger in use grows meanwhile
         self.origin = ""
         self.number = 0 if result.first == 1 else None  # of the checkpoint before
-        self.events = self.others = self.hashes = 0
+        self.events = self.hashes = 0
+        self.index, self.newest = EventIndex(ledger, result.first, self.last), NewestIndex(ledger)
         self.expired: list[tuple[int, int]] = []  # first and last, of entries whose records are gone
         self.allowed: list[tuple[int, int]] = []  # and of those that acts let go
-        self.led: dict[int, tuple[str, str]] = {}  # number → kind and key that the index leads there
         stored = (_Target(p.size, f"the checkpoint of {p.size}", p.note, p.number)
                   for p in takewhile(lambda p: p.size <= self.published, ledger.log.checkpoints(result.first - 1)))
         self.targets = heapq.merge(stored, sorted(self._kept(kept)), key=itemgetter(0))
@@ -96,23 +95,18 @@ class _Walk:
     def go(self, watch: Callable[[int], None]) -> None:
         """All of it."""
         result = self.result
-        entries = self.ledger.scan(result.first)
         self._meet()
-        while part := list(islice(entries, min(_AT_ONCE, self.last - self.growth.size))):
+        for part in self.ledger.columns(result.first, self.last):
             self._follow(part)
-            kinds = {entry.kind for entry in part}
-            if not kinds.isdisjoint((EXPIRED, ACT)):
-                self._expired(part)
-            self._index(part, kinds)
+            self._indexed(part)
             watch(result.entries)
+        self._report(self.index.check())
         if self.growth.size != self.last:
             result.found(f"the ledger says its last entry is {self.last}, found were entries up to {self.growth.size}")
         while self.target is not None:
             result.found(f"{self.target.what} speaks of {self.target.size} entries, the ledger ends at {self.last}")
             self.target = next(self.targets, None)
-        for seq, pair in self.led.items():
-            if seq <= self.last:
-                result.found(f"the index leads from {' '.join(pair)} to entry {seq}, which is another")
+        self._report(self.newest.end(self.last))
         self._gone()
         if self.last and not self.published:
             result.found(f"nothing of {self.last} entries is published: there is no checkpoint")
@@ -122,7 +116,7 @@ class _Walk:
         if result.first == 1 and self.ledger.last() == self.last and (newest.size if newest else 0) == self.published:
             self._count("entries", self.last, counts.entries)
             self._count("events", self.events, counts.events)
-            self._count("newest entries", self.others, counts.newest)
+            self._count("newest entries", self.newest.met, counts.newest)
             self._count("hashes of the tree", self.hashes, hashes)
 
     def _quorum(self) -> None:
@@ -142,7 +136,7 @@ class _Walk:
             if seq <= last:
                 self.result.found(f"the record of entry {seq} is gone, and no act says that it expired")
 
-    def _expired(self, part: list[Entry]) -> None:
+    def _expired(self, part: Entries) -> None:
         for entry in part:
             if entry.kind == EXPIRED:
                 if self.expired and self.expired[-1][1] == entry.seq - 1:
@@ -157,12 +151,11 @@ class _Walk:
         if found != expected:
             self.result.found(f"{found} {what} are kept, there should be {expected}")
 
-    def _follow(self, part: list[Entry]) -> None:
+    def _follow(self, part: Entries) -> None:
         """The tree grows by these entries, and stops at each checkpoint."""
-        first = self.growth.size + 1
-        seqs, leaves, done = [entry.seq for entry in part], [entry.leaf for entry in part], 0
-        if seqs != list(range(first, first + len(part))):
-            raise LedgerError("entries are missing or doubled", found=f"{seqs[0]} to {seqs[-1]}",
+        first, leaves, done = self.growth.size + 1, part.leaves, 0
+        if part.first != first:
+            raise LedgerError("entries are missing or doubled", found=f"{part.first} to {part.first + len(part) - 1}",
                               expected=f"{first} to {first + len(part) - 1}, each once")
         while done < len(leaves):
             step = len(leaves) - done if self.target is None else min(len(leaves) - done, self.target.size - self.growth.size)
@@ -224,25 +217,18 @@ class _Walk:
             self.result.witnessed += bool(names) and self.policy.enough(names)
         return said
 
-    def _index(self, part: list[Entry], kinds: set[str]) -> None:
+    def _indexed(self, part: Entries) -> None:
         """The index must lead to exactly these entries."""
-        these = part if kinds <= _EVENTS else [entry for entry in part if entry.kind in _EVENTS]
-        events = {entry.key: entry.seq for entry in these}
-        found = self.ledger.find(list(events))
-        self.events += len(these)
-        if found != events:
-            for key in [key for key in events if found.get(key) != events[key]]:
-                self.result.found(f"the index leads from event {key} to {found.get(key)}, not to entry {events[key]}")
-        for kind in kinds - _EVENTS - {EXPIRED}:
-            self._newest(kind, [entry for entry in part if entry.kind == kind])
+        if not self.index.fits(part):
+            self._report(self.index.check())
+            self.index = EventIndex(self.ledger, part.first, self.last)
+        kinds = set(part.kinds)
+        self.events += self.index.expect(part, kinds)
+        if not kinds.isdisjoint((EXPIRED, ACT)):
+            self._expired(part)
+        for kind in kinds - EVENTS - {EXPIRED}:
+            self._report(self.newest.check(kind, [entry for entry in part if entry.kind == kind]))
 
-    def _newest(self, kind: str, part: list[Entry]) -> None:
-        found = self.ledger.newest(kind, list({entry.key for entry in part}))
-        for entry in part:
-            newest = found.get(entry.key, 0)
-            if newest < entry.seq:
-                self.result.found(f"the index leads from {kind} {entry.key} to {newest}, not to entry {entry.seq} or a later one")
-            elif newest > entry.seq:
-                self.led[newest] = (kind, entry.key)
-            elif self.led.pop(entry.seq, (kind, entry.key)) == (kind, entry.key):
-                self.others += 1
+    def _report(self, wrong: Iterable[str]) -> None:
+        for what in wrong:
+            self.result.found(what)
