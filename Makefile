@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test service-crash-test service-fuzz bench-ledger ledger-crash-test tamper-test erasure-test two-writers crash-test fuzz lock clean
+  fault-test service-crash-test service-fuzz bench-ledger bench-gates ledger-crash-test tamper-test erasure-test two-writers crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -72,6 +72,9 @@ service-fuzz: env    ## mutated requests against the running service: make servi
 
 bench-ledger: env    ## durable appends with tree and signatures beside the bare disk; proofs, verification, growth
 	$(BIN)/python -m benchmarks.ledger.append $(ARGS)
+
+bench-gates: env     ## rollouts simulated by the thousand: how often gates are wrong, how soon they are right
+	$(BIN)/python -m benchmarks.gates.run $(ARGS)
 
 ledger-crash-test: env  ## kill -9 at every step of append, integrate and publish: make ledger-crash-test N=320
 	$(BIN)/python -m benchmarks.ledger.crash $(GIVEN)

@@ -216,15 +216,16 @@ def grown(folder: Path, entries: int) -> dict[str, Any]:
             size += len(made.entries)
             spent += _timed(publisher.publish)
         times = [_timed(partial(_proved, ledger, seq)) for seq in random.Random(until).sample(range(1, size + 1), 50)]
+        started = time.perf_counter()
         checked = audit(ledger, POLICY)
-        seconds = _timed(lambda: audit(ledger, POLICY)) if until < 10_000_000 else 0.0
+        seconds = time.perf_counter() - started
         if not checked.fine:
             raise SystemExit(f"the ledger does not verify: {checked.findings[:3]}")
         found.append({"entries": size, "appends_per_second": (until * 0.9 if until > 10_000 else until) / spent,
                       "prove_ms": 1000 * statistics.median(times), "bytes_per_entry": _size(folder / "grown.db") / size,
-                      **({"verify_per_second": size / seconds} if seconds else {})})
+                      "verify_per_second": size / seconds})
     ledger.close()
-    return {"growth": found, "verify_per_second": found[-1].get("verify_per_second") or found[-2]["verify_per_second"]}
+    return {"growth": found, "verify_per_second": found[-1]["verify_per_second"]}
 
 
 def _proved(ledger: SqliteLedger, seq: int) -> bytes:

@@ -28,7 +28,7 @@ def asymptotic(mean: float, deviation: float, n: float, alpha: float = 0.05, at:
 
     >>> interval = asymptotic(1.0, 2.0, 400)
     >>> round(interval.low, 3), round(interval.high, 3)
-    (0.68, 1.32)
+    (0.688, 1.312)
     """
     if n < 2 or not math.isfinite(deviation):
         return Interval(mean, -math.inf, math.inf)
