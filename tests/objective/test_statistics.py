@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from flightworthy.objective.effect import Groups, against_baseline, decisions, per_decision
+from flightworthy.objective.effect import FEWEST_CASES, Groups, against_baseline, decisions, fewest, per_decision
 from flightworthy.objective.sequences import asymptotic
 
 
@@ -36,6 +36,21 @@ def test_too_little_data_gives_no_bound() -> None:
     one.add(False, "a", 1.0, 0.0)
     one.add(True, "b", 0.0, 0.0)
     assert per_decision(one).low == -math.inf
+
+
+def test_rare_losses_must_have_been_seen_before_an_interval_is_given() -> None:
+    """Where one decision in a hundred loses a lot, a group without losses looks as if there were none to come."""
+    groups = Groups()
+    for i in range(9_000):
+        groups.add(i % 10 == 0, str(i), -100.0 if i % 99 == 0 else 1.0, 0.0, i % 99 == 0)
+    assert fewest(groups) == 10
+    assert per_decision(groups).low == -math.inf
+    assert math.isfinite(per_decision(groups).value)
+    assert math.isfinite(against_baseline(groups).low)  # the treated have had 81
+    for i in range(9_000, 60_000):
+        groups.add(i % 10 == 0, str(i), -100.0 if i % 99 == 0 else 1.0, 0.0, i % 99 == 0)
+    assert (fewest(groups) or 0) >= FEWEST_CASES
+    assert per_decision(groups).low < 0.0 < per_decision(groups).high < 10.0
 
 
 def test_effects_are_per_decision_and_clustered_by_entity() -> None:

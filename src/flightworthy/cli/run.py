@@ -26,6 +26,7 @@ from flightworthy.integration.sources import rows
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
+from flightworthy.objective.effect import FEWEST_CASES
 from flightworthy.objective.sequences import Interval
 from flightworthy.operation import learn, stream
 from flightworthy.operation.feed import merged
@@ -124,6 +125,8 @@ def statement(worth: Any, now: int) -> Iterable[str]:
     yield f"  earned against the holdout    {interval(worth.total(worth.effect))}   (95%, valid at every look)"
     yield f"  earned against the baseline   {interval(worth.total(worth.paired))}   ({assumed})"
     yield f"  per 1,000 decisions           {interval(worth.per_thousand)}   against the holdout"
+    if worth.fewest is not None and worth.fewest < FEWEST_CASES:
+        yield f"  no interval against the holdout yet: a group has {worth.fewest} cases of a label, it takes {FEWEST_CASES}"
     low, high = worth.unknown
     yield f"  still unknown                 {pending:>12,} decisions without outcome, worth from {money(low, unit)}"
     yield f"                                {'':>12} (all of them the worst way) to {money(high, unit)} (the best way)"

@@ -16,7 +16,7 @@ from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.expressions.exact import Value
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.manifest.schema import FieldSpec
-from flightworthy.objective.effect import Groups, against_baseline, decisions, per_decision
+from flightworthy.objective.effect import Groups, against_baseline, decisions, fewest, per_decision
 from flightworthy.objective.sequences import Interval
 from flightworthy.objective.value import Pricer
 
@@ -53,6 +53,7 @@ class Valuation:
     unknown: tuple[Decimal, Decimal] = (Decimal(0), Decimal(0))
     running_cost: Decimal = Decimal(0)
     per_thousand: Interval = field(default_factory=lambda: Interval(0, 0, 0))
+    fewest: int | None = None  # decisions with the label that is rarest in either group
 
     def total(self, interval: Interval) -> Interval:
         """An effect per decision as money over the treated decisions, after the cost of running."""
@@ -102,7 +103,8 @@ def value(pilot: Pilot, judged: Iterator[Judged], watch: Callable[[Judged], None
             low, high = low + item.bounds[0], high + item.bounds[1]
             continue
         held_out = item.record.arm == HOLDOUT
-        groups.add(held_out, str(getattr(item.record.event, entity)), float(item.value), float(item.otherwise))
+        groups.add(held_out, str(getattr(item.record.event, entity)), float(item.value), float(item.otherwise),
+                   bool(item.label) if pilot.manifest.outcomes.type == "boolean" else None)
         if held_out:
             out.realised_holdout += item.value
         else:
@@ -110,6 +112,7 @@ def value(pilot: Pilot, judged: Iterator[Judged], watch: Callable[[Judged], None
     out.unknown = (low, high)
     out.treated, out.holdout = decisions(groups.treated), decisions(groups.holdout)
     out.effect, out.paired = per_decision(groups), against_baseline(groups)
+    out.fewest = fewest(groups)
     out.running_cost = objective.budget.per_decision * out.treated
     cost = float(objective.budget.per_decision)
     out.per_thousand = Interval(*(1000 * (x - cost) for x in (out.effect.value, out.effect.low, out.effect.high)))

@@ -7,12 +7,13 @@ totals by entity (ratio estimator, linearised; Cochran 1977, §6), the interval 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flightworthy.objective.sequences import Interval, asymptotic
 
 Totals = dict[str, list[float]]  # entity → [decisions, value]
+FEWEST_CASES = 60  # of each label in each group, before an interval is believed; see docs/value.md
 
 
 @dataclass
@@ -22,21 +23,40 @@ class Groups:
     treated: Totals = field(default_factory=dict)
     holdout: Totals = field(default_factory=dict)
     paired: Totals = field(default_factory=dict)
+    cases: dict[tuple[bool, bool], int] = field(default_factory=dict)  # (held out, label) → decisions
 
-    def add(self, held_out: bool, entity: str, value: float, otherwise: float) -> None:
-        """Count one decision and its value, and what the baseline's action would have been worth."""
+    def add(self, held_out: bool, entity: str, value: float, otherwise: float, label: bool | None = None) -> None:
+        """Count one decision and its value, and what the baseline's action would have been worth. ``label``: of two kinds of
+        truth, which; None where truth is a number."""
+        if label is not None:
+            self.cases[held_out, label] = self.cases.get((held_out, label), 0) + 1
         _add(self.holdout if held_out else self.treated, entity, value)
         if not held_out:
             _add(self.paired, entity, value - otherwise)
 
 
+def fewest(groups: Groups, held_out: Iterable[bool] = (False, True)) -> int | None:
+    """How many decisions have the label that is rarest in these groups. None where truth is a number."""
+    if not groups.cases:
+        return None
+    return min(groups.cases.get((group, label), 0) for group in held_out for label in (False, True))
+
+
+def _told(groups: Groups, held_out: Iterable[bool]) -> bool:
+    """Whether there is enough to tell. Where a large loss comes once in a hundred decisions, the spread of a group that had few
+    of them says next to nothing about the next one."""
+    few = fewest(groups, held_out)
+    return few is None or few >= FEWEST_CASES
+
+
 def per_decision(groups: Groups, alpha: float = 0.05) -> Interval:
-    """Treated minus holdout, value per decision, at confidence 1 − α at every look. Infinite when a group is empty."""
+    """Treated minus holdout, value per decision, at confidence 1 − α at every look. Infinite when a group is empty, or has
+    fewer than `FEWEST_CASES` of a label."""
     if not groups.treated or not groups.holdout:
         return Interval(math.nan, -math.inf, math.inf)
     (a, var_a, n_a), (b, var_b, n_b) = _ratio(groups.treated), _ratio(groups.holdout)
     n = n_a + n_b
-    return asymptotic(a - b, math.sqrt((var_a + var_b) * n), n, alpha)
+    return asymptotic(a - b, math.sqrt((var_a + var_b) * n) if _told(groups, (False, True)) else math.inf, n, alpha)
 
 
 def against_baseline(groups: Groups, alpha: float = 0.05) -> Interval:
@@ -45,7 +65,7 @@ def against_baseline(groups: Groups, alpha: float = 0.05) -> Interval:
     if not groups.paired:
         return Interval(math.nan, -math.inf, math.inf)
     mean, variance, n = _ratio(groups.paired)
-    return asymptotic(mean, math.sqrt(variance * n), n, alpha)
+    return asymptotic(mean, math.sqrt(variance * n) if _told(groups, (False,)) else math.inf, n, alpha)
 
 
 def decisions(totals: Mapping[str, list[float]]) -> int:

@@ -52,7 +52,7 @@ def _verdict(per_thousand: Interval, target: float, unit: str) -> tuple[str, str
     """Whether the objective is met: only an interval that lies wholly on one side decides."""
     reach = f"target {target:,.0f} {unit} per 1,000 decisions; interval {per_thousand.low:,.0f} to {per_thousand.high:,.0f}"
     if not np.isfinite([per_thousand.low, per_thousand.high]).all():
-        return "inconclusive", "one of the groups has no decision with an outcome yet"
+        return "inconclusive", "one of the groups has too few decisions with an outcome yet"
     if per_thousand.low >= target:
         return "met", reach
     if per_thousand.high < target:
