@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,3 +217,15 @@ def test_ids_may_hold_what_a_text_may_not(open_: Callable[..., PostgresLedger]) 
     ledger.commit(Block(Entries.of(strange), [odd]))
     assert ledger.find(["a\x00b", "ä\U0001f600"]) == {"a\x00b": 1, "ä\U0001f600": 2}
     assert (ledger.quarantine()[0].field, ledger.quarantine()[0].message) == ("f\x00", "\x00 is no name")
+
+
+def test_an_id_that_someone_put_there_and_is_no_text_is_said(open_: Callable[..., PostgresLedger]) -> None:
+    ledger = open_()
+    ledger.commit(Block(Entries.of(entries(1, 2))))
+
+    async def forge(writer: Any, _: bool) -> None:
+        await writer.execute("INSERT INTO event VALUES ('\\xff', 2)")
+
+    ledger._link.write(forge)
+    with pytest.raises(LedgerError, match="no text"):
+        list(ledger.events(1, 2))

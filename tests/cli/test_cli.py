@@ -79,7 +79,9 @@ def test_train_decide_value_replay_and_quarantine(starter_trained: Trained, tmp_
     assert again.output.startswith("0 decisions")
     worth = json.loads(RUN.invoke(app, ["value", pilot, *var, "--at", made["now"], "--json"]).stdout)
     assert worth["decisions"] > 500
-    assert "earned against the holdout" in RUN.invoke(app, ["value", pilot, *var]).output
+    said = RUN.invoke(app, ["value", pilot, *var]).output
+    assert "earned against the holdout" in said
+    assert (worth["fewest"] < 60) == (worth["effect"]["low"] is None) == ("no interval against the holdout yet" in said)
     assert RUN.invoke(app, ["replay", pilot, *var]).exit_code == 0
     assert json.loads(RUN.invoke(app, ["replay", pilot, *var, "--json"]).stdout)["mismatches"] == 0
     listed = RUN.invoke(app, ["quarantine", "list", pilot, *var, "--limit", "1000"]).output

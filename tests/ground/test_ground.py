@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -121,8 +122,9 @@ def test_two_packages_that_claim_a_scheme_are_refused(tmp_path: Path, monkeypatc
 
 
 def test_figures_say_how_they_were_made(tmp_path: Path) -> None:
-    figures.write(tmp_path / "a" / "b.json", {"rate": 1.5, "worth": Decimal("2.50")}, clock.ManualClock(1_999_999))
+    figures.write(tmp_path / "a" / "b.json", {"rate": 1.5, "worth": Decimal("2.50"), "ends": [-math.inf, (math.nan, 1)]}, clock.ManualClock(1_999_999))
     found: dict[str, Any] = json.loads((tmp_path / "a" / "b.json").read_text())
+    assert found.pop("ends") == [None, [None, 1]]
     assert set(found) == {"rate", "worth", "command", "versions", "cores", "date"}
     assert (found["rate"], found["worth"], found["date"]) == (1.5, "2.50", "1970-01-01T00:00:01Z")
     assert set(found["versions"]) == {"python", "flightworthy", "numpy", "numba", "lightgbm", "msgspec"}

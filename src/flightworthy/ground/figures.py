@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -25,4 +26,14 @@ def write(path: Path, figures: Mapping[str, Any], clock: Clock | None = None) ->
         "date": iso((clock or SystemClock()).now() // 1_000_000 * 1_000_000),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**figures, **made}, indent=2, ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(_finite({**figures, **made}), indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    path.write_text(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that are none, or have no end, as null: JSON has no word for them, and nothing is known where they stand."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from flightworthy.adapters.sqlite.ledger import SqliteLedger
+from flightworthy.governance import reading
 from flightworthy.governance.ledger import ACT, OUTCOME, Block, Entries, Entry
 from flightworthy.governance.ledger_checks import entries
-from flightworthy.governance.log import note
+from flightworthy.governance.log import index, note
 from flightworthy.governance.log.audit import Audit, audit
 from flightworthy.governance.log.checkpoint import Checkpoint
 from flightworthy.governance.log.leaf import leaf_hash_of
@@ -86,6 +87,26 @@ def test_nothing_is_found_in_what_was_written(ledger: SqliteLedger) -> None:
     "UPDATE checkpoint SET note = (SELECT note FROM checkpoint WHERE size = 400) WHERE size = 700"])
 def test_a_change_anywhere_is_found(ledger: SqliteLedger, statement: str) -> None:
     assert not change(ledger, statement).fine
+
+
+@pytest.mark.parametrize("window", [64, 300, 1 << 24])
+def test_the_index_is_compared_in_windows_of_any_size(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch, window: int) -> None:
+    monkeypatch.setattr(index, "WINDOW", window)
+    monkeypatch.setattr(reading, "SCANNED", 1)
+    assert audit(ledger, POLICY).fine
+    assert audit(ledger, POLICY, 700).fine
+    found = change(ledger, "UPDATE event SET seq = 8 WHERE id = 'event-1201'").findings
+    assert any("from event event-1201 to entry 8, which is another" in text for text in found)
+    assert any("from event event-1201 to 8, not to entry 1201" in text for text in found)
+    found = change(ledger, "DELETE FROM event WHERE id = 'event-7'").findings
+    assert any("from event event-7 to None, not to entry 7" in text for text in found)
+
+
+def test_an_index_out_of_order_is_found(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All ids are there, and a search does not come across them all."""
+    pairs = [pair for part in ledger.events(1, 1500) for pair in part]
+    monkeypatch.setattr(ledger, "events", lambda first, last: iter([pairs[500:], pairs[:500]]))
+    assert any("not in order" in text for text in audit(ledger, POLICY).findings)
 
 
 def test_a_record_changed_with_all_that_an_operator_can_forge_is_found(ledger: SqliteLedger) -> None:

@@ -96,7 +96,11 @@ class PostgresLedger:
         beyond, after = ">=", b""
         while found := self._link.rows(f"SELECT id, seq FROM event WHERE id {beyond} $1 AND seq BETWEEN $2 AND $3 "
                                        "ORDER BY id LIMIT $4", after, first, last, _AT_ONCE):
-            yield [(key.decode(), seq) for key, seq in found]
+            try:
+                yield [(key.decode(), seq) for key, seq in found]
+            except UnicodeDecodeError as error:
+                raise LedgerError("the index holds an id that is no text: it was altered", where=self._link.where,
+                                  found=repr(error.object), expected="UTF-8") from error
             beyond, after = ">", found[-1][0]
 
     def newest(self, kind: str, keys: Sequence[str]) -> dict[str, int]:
