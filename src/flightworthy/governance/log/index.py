@@ -7,7 +7,7 @@ ids would take longer than to read and hash a million entries.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from operator import lt
 
 import numpy as np
 
@@ -48,11 +48,11 @@ class EventIndex:
         """What is wrong, once all entries were told."""
         before: str | None = None
         for pairs in self._ledger.events(self._first, self._end - 1):
-            keys = [key for key, _ in pairs]
-            if any(a >= b for a, b in pairwise(keys if before is None else [before, *keys])):
+            keys, seqs = zip(*pairs, strict=True)
+            if not all(map(lt, keys, keys[1:])) or (before is not None and before >= keys[0]):
                 yield f"the index is not in order before event {keys[-1]}: it finds less than it holds"
             before = keys[-1]
-            places = np.fromiter((seq for _, seq in pairs), np.int64, len(pairs)) - self._first
+            places = np.array(seqs, np.int64) - self._first
             right = self._left[places] & (self._hashes[places] == np.fromiter(map(hash, keys), np.int64, len(pairs)))
             self._left[places[right]] = False
             for i in np.flatnonzero(~right).tolist():
