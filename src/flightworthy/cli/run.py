@@ -134,7 +134,8 @@ def statement(worth: Any, now: int) -> Iterable[str]:
 
 def interval(i: Interval) -> str:
     """An interval with thousands separators."""
-    return f"{i.value:>14,.2f}  [{i.low:,.2f}, {i.high:,.2f}]"
+    told = f"[{i.low:,.2f}, {i.high:,.2f}]" if math.isfinite(i.low) and math.isfinite(i.high) else "[no interval yet]"
+    return f"{i.value:>14,.2f}  {told}"
 
 
 def plain(value: Any) -> Any:

@@ -61,7 +61,8 @@ def _verdict(per_thousand: Interval, target: float, unit: str) -> tuple[str, str
 
 
 def _words(interval: Interval, unit: str) -> dict[str, str]:
-    return {"value": f"{interval.value:,.0f} {unit}", "low": f"{interval.low:,.0f}", "high": f"{interval.high:,.0f}"}
+    low, high = (f"{end:,.0f}" if np.isfinite(end) else "unknown" for end in (interval.low, interval.high))
+    return {"value": f"{interval.value:,.0f} {unit}", "low": low, "high": high}
 
 
 def _bars(values: dict[str, float] | dict[str, int], unit: str, color: str = pictures.OURS) -> str:

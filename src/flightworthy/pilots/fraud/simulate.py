@@ -34,7 +34,7 @@ class Size:
 
     cards: int = 4000
     terminals: int = 1600
-    days: int = 61
+    days: int = 66
     live_from: int = 31
 
 
