@@ -6,13 +6,11 @@ written down and made durable. The long parts of all three (feature kernel, mode
 
 from __future__ import annotations
 
-import gc
 import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.work import EVENT, Arrivals, Work
+from flightworthy.ground.collector import rare_collections
 from flightworthy.ground.errors import DataError
 from flightworthy.operation.feed import Lot
 from flightworthy.operation.publishing import publishing
@@ -56,7 +55,7 @@ def run(engine: Engine, lots: Iterable[Lot], source: str, batch: int = BATCH, ke
     """
     pipe = _Pipe(engine, source, key, watch, snapshot_every)
     start = engine.ledger.progress(key) if key is not None else 0
-    with _rare_collections(), publishing(engine):
+    with rare_collections(), publishing(engine):
         return pipe.run(batches(lots, batch, start), start)
 
 
@@ -72,20 +71,6 @@ def identity(files: Sequence[Path | None]) -> str:
             except OSError as error:
                 raise DataError(f"cannot read the file: {error}", where=str(path)) from error
     return sha.hexdigest()
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Look for reference cycles rarely during a run: batches hold many objects and no cycles, and looking through them
-    again and again costs a third of the time."""
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
 
 
 def batches(lots: Iterable[Lot], size: int, skip: int = 0) -> Iterator[Lot]:

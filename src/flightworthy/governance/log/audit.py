@@ -22,6 +22,7 @@ from flightworthy.governance.log.index import EVENTS, EventIndex, NewestIndex
 from flightworthy.governance.log.merkle import TILE, Growth
 from flightworthy.governance.log.policy import Policy
 from flightworthy.governance.log.tiles import TiledNodes
+from flightworthy.ground.collector import rare_collections
 from flightworthy.ground.errors import FlightworthyError, LedgerError, ProofError
 
 _ENOUGH = 100  # findings after which the rest is not listed
@@ -56,7 +57,8 @@ def audit(ledger: Ledger, policy: Policy, first: int = 1, kept: Sequence[bytes] 
     checkpoints of this log that someone put aside, which it must continue. ``watch`` hears how many entries are done."""
     result = Audit(first)
     try:
-        _Walk(ledger, policy, result, kept).go(watch)
+        with rare_collections():
+            _Walk(ledger, policy, result, kept).go(watch)
     except FlightworthyError as error:  # what cannot be read is a finding, and what lies behind it cannot be judged
         result.found(str(error))
     return result
