@@ -33,7 +33,7 @@ def significant(z: Floats) -> Floats:
 def threshold(challenger: Floats, champion: Floats, allowed: float = 1.1, failures: int = 3) -> Floats:
     """A threshold on the ratio of error rates of each interval, arrays (rollouts, intervals): rolled back where it was exceeded
     for so many times (analysis templates with a failure limit: Argo Rollouts, Flagger). Returns that interval, or -1."""
-    return _first(np.cumsum(challenger > allowed * champion, -1) >= failures)
+    return first(np.cumsum(challenger > allowed * champion, -1) >= failures)
 
 
 def mann_whitney(challenger: Floats, champion: Floats, every: int = 20, tolerance: float = 0.25) -> Floats:
@@ -45,8 +45,9 @@ def mann_whitney(challenger: Floats, champion: Floats, every: int = 20, toleranc
         for i in range(len(challenger)):
             apart = np.partition(np.subtract.outer(challenger[i, :n], champion[i, :n]).ravel(), [rank, n * n // 2])
             found[i, n - 1] = apart[rank] > tolerance * abs(apart[n * n // 2])
-    return _first(found)
+    return first(found)
 
 
-def _first(found: Floats) -> Floats:
+def first(found: Floats) -> Floats:
+    """Of each row (rollouts, intervals), the first that is true; -1 where none is."""
     return np.where(found.any(-1), found.argmax(-1), -1)

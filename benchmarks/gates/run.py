@@ -66,7 +66,8 @@ def _errors(rng: np.random.Generator, regression: float) -> dict[str, Floats]:
     exposed = BATCH * np.arange(1, INTERVALS + 1)
     z = [rivals.z_of_rates(inside[:, [i]], errors[:, [i]], np.array([exposed[i]] * 2)) for i in range(INTERVALS)]
     log_e = above_ratio(inside[..., None], errors[..., None], [0.5])
-    return {"flightworthy": _first(log_e >= -math.log(RISK.rollback)), "fixed-horizon z": _first(np.stack(z, 1) > 1.645),
+    return {"flightworthy": rivals.first(log_e >= -math.log(RISK.rollback)),
+            "fixed-horizon z": rivals.first(rivals.significant(np.stack(z, 1))),
             "threshold 1.1x": rivals.threshold(bad, good), "Mann-Whitney": rivals.mann_whitney(bad, good)}
 
 
@@ -79,12 +80,9 @@ def _value(rng: np.random.Generator, regression: float) -> dict[str, Floats]:
         means[:, :, i] = -worse.mean(1), -good.mean(1)
     s, v = total.cumsum(1), squares.cumsum(1)
     log_e = above_zero(-s, v, scale_of(v, BATCH * np.arange(1, INTERVALS + 1)))
-    return {"flightworthy": _first(log_e >= -math.log(RISK.rollback)), "fixed-horizon z": _first(-s / np.sqrt(v) > 1.645),
+    return {"flightworthy": rivals.first(log_e >= -math.log(RISK.rollback)),
+            "fixed-horizon z": rivals.first(rivals.significant(-s / np.sqrt(v))),
             "Mann-Whitney": rivals.mann_whitney(*means)}
-
-
-def _first(found: Floats) -> Floats:
-    return np.where(found.any(1), found.argmax(1), -1)
 
 
 def main() -> None:
