@@ -14,15 +14,17 @@ from flightworthy.adapters.sqlite.factory import open_ledger
 from flightworthy.decision.engine import Engine, Rooms
 from flightworthy.decision.record import entries_of
 from flightworthy.decision.replay import replay
+from flightworthy.decision.rollout import roll
 from flightworthy.governance.ledger import DECISION, Block, Entries
 from flightworthy.governance.ledger_checks import entries
 from flightworthy.governance.log.audit import audit
 from flightworthy.governance.log.policy import Policy
 from flightworthy.governance.moving import move
-from flightworthy.ground.errors import LedgerError
+from flightworthy.ground.errors import DataError, LedgerError
 from flightworthy.integration.contract import Rejection
 from flightworthy.manifest.load import parse
 from flightworthy.manifest.pilot import Pilot
+from flightworthy.model.artifact import Artifact, ModelStore
 from tests.conftest import Trained
 from tests.servers import Postgres
 
@@ -66,6 +68,15 @@ def test_each_event_is_decided_once_and_as_one_writer_would(server: Postgres, st
     assert len(kept) == len(set(kept)) == len(answers[0].keys() | answers[1].keys()) == 300
     assert replay(pilot, engines[0].ledger, tmp_path / "var" / "models").mismatches == 0
     engines[1].act("note", "one", {"why": "turns"})
+    store = ModelStore(engines[0].models_folder)
+    challenger = Artifact({**store.champion().content, "challenger": True})
+    store.save(challenger, champion=False)
+    roll(engines[0], "start", "one", "turns", challenger.digest)
+    roll(engines[1], "advance", "another", "turns")  # from where the other one brought it
+    with pytest.raises(DataError, match="abort it first"):
+        roll(engines[0], "start", "one", "turns", challenger.digest)
+    engines[0].decide(starter_trained.lines("live", 301)[300:])
+    assert [engine.line.router.course.stage for engine in engines] == [1, 1]
     engines[0].kill(True, "another", "turns")
     engines[1].decide(lines[:1])
     assert engines[1].killed

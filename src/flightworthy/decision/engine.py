@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import numpy as np
 
 from flightworthy.decision.admission import Admission
 from flightworthy.decision.consent import NO_CONSENT
-from flightworthy.decision.fallback import BASELINE, DEFAULT, SPILLED, Scored
-from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
+from flightworthy.decision.course import PROMOTED, ROLLOUT, Course
+from flightworthy.decision.fallback import BASELINE, CHALLENGER, CHAMPION, DEFAULT, PREVIOUS, SPILLED, Scored
+from flightworthy.decision.line import FeatureRows, Line, Moments, check_fit, outcome_record
 from flightworthy.decision.record import VERSION, ActRecord, entries_of
 from flightworthy.decision.recovery import advance_from_ledger, begin
-from flightworthy.decision.work import OUTCOME, Arrivals, Result, Spilled, Work
+from flightworthy.decision.route import CHALLENGED
+from flightworthy.decision.work import OUTCOME, Arrivals, Ints, Result, Spilled, Work
 from flightworthy.governance.ledger import ACT, Block, Ledger
 from flightworthy.governance.log.keys import signers
 from flightworthy.governance.log.note import Signer
@@ -25,7 +28,7 @@ from flightworthy.governance.privacy.vault import Vault
 from flightworthy.governance.secrets import Secrets
 from flightworthy.ground import registry
 from flightworthy.ground.clock import Clock, SystemClock
-from flightworthy.ground.errors import LedgerError
+from flightworthy.ground.errors import FlightworthyError, LedgerError
 from flightworthy.integration.contract import Raw
 from flightworthy.integration.features import snapshot
 from flightworthy.integration.features.state import FeatureState
@@ -34,6 +37,7 @@ from flightworthy.model.artifact import ModelStore
 from flightworthy.model.asked import LoadedModel
 
 KILL_SWITCH = "kill-switch"
+_log = logging.getLogger("flightworthy.decision")
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,11 @@ class Engine:
                    signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger), rooms.expired)
 
     def adopt(self, line: Line, state: FeatureState | None) -> None:
-        """Go on with another line, and with its feature state where its features are others. No batch may be under way."""
+        """Go on with another line, and with its feature state where its features are others; a rollout goes on as well. No batch
+        may be under way. Raises `ModelError` when its challenger does not fit the other line; then nothing has changed."""
+        challenger = self.line.chain.models.get(CHALLENGER)
+        line.follow(self.line.router.course)
+        line.use(line.chain.models | ({} if challenger is None else {CHALLENGER: challenger}))
         before, self.pilot, self.line = self.admission, line.pilot, line
         self.admission = Admission(line, self.ledger)
         self.admission.watermark, self.admission.next_seq = before.watermark, before.next_seq
@@ -172,7 +180,7 @@ class Engine:
         elif 0 in work.consents and self.admission.consents is not None:
             scored = self._score_consenting(work, self.admission.consents.step)
         else:
-            scored = chain.score(self.line.inputs(work.frame))
+            scored = self._ask(work, np.arange(len(work.frame)))
         work.outputs, work.paths = scored.outputs, scored.paths
         work.clocks[2] = (self.clock.tick() - started) // 1000
 
@@ -180,11 +188,23 @@ class Engine:
         """The models see those who consented, and nobody else."""
         asked = np.array(work.consents) > 0
         out = self.line.chain.passed_over([NO_CONSENT] * len(asked), DEFAULT if otherwise == DEFAULT else BASELINE)
-        scored = self.line.chain.score(self.line.inputs(work.frame[asked]))
-        out.outputs[asked] = scored.outputs
-        for row, path in zip(np.flatnonzero(asked).tolist(), scored.paths, strict=True):
-            out.paths[row] = path
+        rows = np.flatnonzero(asked)
+        out.put(rows, self._ask(work, rows))
         return out
+
+    def _ask(self, work: Work, rows: Ints) -> Scored:
+        """The models answer these rows: for those of the challenger's arm the challenger first, and its time counts as theirs."""
+        x, chain = self.line.inputs(work.frame[rows]), self.line.chain
+        if not self.line.router.course.share:
+            return chain.score(x)
+        mine = np.fromiter((work.arms[row] == CHALLENGED for row in rows.tolist()), bool, len(rows))
+        started = self.clock.tick()
+        out, tried = chain.score(x[~mine]), self.clock.tick()
+        both = Scored(np.full((len(rows), chain.width), np.nan), [[] for _ in rows])
+        both.put(np.flatnonzero(~mine), out)
+        both.put(np.flatnonzero(mine), chain.score(x[mine], challenger=True))
+        work.tried = (tried - started) // 1000, (self.clock.tick() - tried) // 1000
+        return both
 
     def finish(self, work: Work) -> None:
         """Policy, reasons, records, canonical bytes."""
@@ -193,7 +213,7 @@ class Engine:
             work.records = self.line.remember(work.events, seqs, arrived)
         else:
             spilled = _spilled(work)
-            moments = Moments([arrived] * n, [self.clock.now()] * n, [work.clocks] * n) if spilled is None else Moments(
+            moments = Moments([arrived] * n, [self.clock.now()] * n, _clocks(work)) if spilled is None else Moments(
                 [s.arrived for s in spilled], [s.decided for s in spilled], [[0, 0, 0]] * n)
             work.records = self.line.decide(work.events, seqs, work.frame, work.arms, work.outputs, work.paths, moments,
                                             work.consents)
@@ -235,6 +255,33 @@ class Engine:
         found = self.ledger.newest(ACT, [KILL_SWITCH])
         return bool(found) and self.line.records.read(self.ledger.read([found[KILL_SWITCH]])[0]).said["switch"] == "on"
 
+    def roll(self, step: str, who: str, why: str, to: Callable[[Course], Course]) -> ActRecord:
+        """Write down where a step leads from how the rollout stands, whoever brought it there; returns when it is durable, and
+        assigns by it. Raises what ``to`` and `commit` do; then nothing has changed."""
+        with self.ledger.turn() as last:
+            self._catch_up(last)
+            record = self._acts(who, [(ROLLOUT, to(self.line.router.course).said(step, why))], {})[0]
+            self._follow()
+        return record
+
+    def _follow(self) -> None:
+        """Assign, and have the models, as the newest act of a rollout says. A challenger that cannot be loaded leaves its arm to
+        the champion, and every decision says so."""
+        found = self.ledger.newest(ACT, [ROLLOUT])
+        course = Course.of(self.line.records.read(self.ledger.read([found[ROLLOUT]])[0]).said) if found else Course()
+        if course == self.line.router.course:
+            return
+        models = {step: model for step, model in self.line.chain.models.items() if step != CHALLENGER}
+        try:
+            if course.open:
+                models[CHALLENGER] = open_model(self.pilot, self.models_folder, course.model)
+            elif course.state == PROMOTED:
+                models = load_models(self.pilot, self.models_folder)
+        except FlightworthyError as error:
+            _log.error("rollout %d, %s: its model cannot be loaded, the champion decides: %s", course.number, course.state, error)
+        self.line.follow(course)
+        self.line.use(models)
+
     def commit(self, work: Work, progress: dict[str, int] | None = None) -> None:
         """Make the batch durable. Raises `LedgerError`; then `recover` before going on."""
         if work.entries or work.quarantined or progress or work.people:
@@ -268,6 +315,7 @@ class Engine:
         self.admission.watermark = max(self.admission.watermark, watermark)
         self.admission.next_seq = self.ledger.last() + 1
         self.killed = self._read_switch()
+        self._follow()
         return count
 
     def _catch_up(self, last: int | None) -> None:
@@ -284,6 +332,7 @@ class Engine:
         self.admission.watermark = max(self.admission.watermark, watermark)
         self.admission.next_seq = last + 1
         self.killed = self._read_switch()
+        self._follow()
         if self.admission.consents is not None:
             self.admission.consents.forget()
 
@@ -331,13 +380,29 @@ def _spilled(work: Work) -> list[Spilled] | None:
     return None if given is None else [given[place] for place in work.at]
 
 
+def _clocks(work: Work) -> list[list[int]]:
+    """The clocks of each row: where a challenger was asked, each arm has the time of its own models."""
+    if work.tried is None:
+        return [work.clocks] * len(work.events)
+    waited, features, _ = work.clocks
+    theirs, mine = ([waited, features, took] for took in work.tried)
+    return [mine if arm == CHALLENGED else theirs for arm in work.arms]
+
+
+def open_model(pilot: Pilot, folder: Path, name: str) -> LoadedModel:
+    """A stored model that fits the pilot. Raises `ModelError`."""
+    model = LoadedModel(ModelStore(folder).load(name), pilot.folder, pilot.manifest.adapters.runtime)
+    check_fit(pilot, model)
+    return model
+
+
 def load_models(pilot: Pilot, folder: Path) -> dict[str, LoadedModel]:
     """The champion, and the previous one where there is one that fits. Raises `ModelError`."""
     store = ModelStore(folder)
     runtime = pilot.manifest.adapters.runtime
-    models = {"champion": LoadedModel(store.champion(), pilot.folder, runtime)}
+    models = {CHAMPION: LoadedModel(store.champion(), pilot.folder, runtime)}
     previous = store.previous()
     if previous is not None and previous.content["recipe_digest"] == pilot.recipe_digest and \
             tuple(previous.content["inputs"]) == pilot.inputs:
-        models["previous"] = LoadedModel(previous, pilot.folder, runtime)
+        models[PREVIOUS] = LoadedModel(previous, pilot.folder, runtime)
     return models

@@ -1,4 +1,4 @@
-"""The chain champion → previous champion → baseline → safe default, with the path taken kept for the record.
+"""The chain (challenger →) champion → previous champion → baseline → safe default, with the path taken kept for the record.
 
 A model is passed over for a row when it raises, or answers with something that is not finite. Baseline and default need
 no model and cannot fail.
@@ -15,7 +15,7 @@ from flightworthy.decision.guard import Guard
 from flightworthy.model.asked import LoadedModel
 
 Floats = NDArray[np.float64]
-CHAMPION, PREVIOUS, BASELINE, DEFAULT = "champion", "previous", "baseline", "default"
+CHALLENGER, CHAMPION, PREVIOUS, BASELINE, DEFAULT = "challenger", "champion", "previous", "baseline", "default"
 SPILLED = "spilled"  # begins the first step of a decision that was made beside the ledger, by the default alone
 
 
@@ -27,6 +27,12 @@ class Scored:
     paths: list[list[str]]
     failures: dict[str, int] = field(default_factory=dict)
 
+    def put(self, rows: NDArray[np.int64], other: Scored) -> None:
+        """Take these rows from another one."""
+        self.outputs[rows] = other.outputs
+        for row, path in zip(rows.tolist(), other.paths, strict=True):
+            self.paths[row] = path
+
 
 class Chain:
     """Asks the models of a chain in order until every row has a finite answer. A step with a guard has a time limit."""
@@ -35,25 +41,29 @@ class Chain:
                  guards: dict[str, Guard] | None = None) -> None:
         self.models, self.steps, self.width, self.guards = models, steps, width, guards or {}
 
-    def score(self, x: Floats) -> Scored:
-        """Outputs for x (n, inputs)."""
-        n = len(x)
+    def score(self, x: Floats, challenger: bool = False) -> Scored:
+        """Outputs for x (n, inputs); the ``challenger`` is asked ahead of the others, or none is."""
+        n, steps = len(x), [CHALLENGER, *self.steps] if challenger else self.steps
         outputs = np.full((n, self.width), np.nan)
-        if self.steps and self.steps[0] in self.models and n:
-            answer, reason = self.ask(self.steps[0], x)
+        if steps and steps[0] in self.models and n:
+            answer, reason = self.ask(steps[0], x)
             if reason == "" and np.isfinite(answer).all():
-                winner = [self.steps[0]]
+                winner = [steps[0]]
                 return Scored(answer, [winner] * n)
-        return self._walk(x, outputs)
+        return self._walk(x, outputs, steps)
 
     def passed_over(self, whys: list[str], step: str = BASELINE) -> Scored:
         """No model is asked, for a reason each row has: the baseline decides, or the default."""
         return Scored(np.full((len(whys), self.width), np.nan), [[why, step] for why in whys])
 
-    def _walk(self, x: Floats, outputs: Floats) -> Scored:
+    def _walk(self, x: Floats, outputs: Floats, steps: list[str]) -> Scored:
         scored = Scored(outputs, [[] for _ in range(len(x))])
         left = np.arange(len(x))
-        for step in self.steps:
+        for step in steps:
+            if step == CHALLENGER and step not in self.models:
+                for row in left:
+                    scored.paths[row].append(f"{step}: not loaded")
+                continue
             if step not in self.models:
                 if step != PREVIOUS:
                     for row in left:

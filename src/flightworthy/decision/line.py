@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flightworthy.decision.fallback import BASELINE, CHAMPION, DEFAULT, PREVIOUS, SPILLED, Chain
+from flightworthy.decision.course import Course
+from flightworthy.decision.fallback import BASELINE, CHALLENGER, CHAMPION, DEFAULT, PREVIOUS, SPILLED, Chain
 from flightworthy.decision.guard import Guard
 from flightworthy.decision.policy import Policy
 from flightworthy.decision.record import VERSION, OutcomeRecord, Recorder
-from flightworthy.decision.route import HOLDOUT, TREATED, Router
+from flightworthy.decision.route import CHALLENGED, HOLDOUT, TREATED, Router
 from flightworthy.decision.veil import Veil
 from flightworthy.governance.ledger import DECISION, HISTORY, OUTCOME
 from flightworthy.governance.privacy.vault import Vault
@@ -89,7 +90,7 @@ class Line:
         self._policies = {
             CHAMPION: self._policy(pilot.rules, [r.if_ or "always" for r in manifest.policy.rules]),
             BASELINE: self._policy(pilot.baseline, [r.if_ or "always" for r in manifest.policy.baseline])}
-        self._policies[PREVIOUS] = self._policies[CHAMPION]
+        self._policies[PREVIOUS] = self._policies[CHALLENGER] = self._policies[CHAMPION]
         if default:
             self._policies[DEFAULT] = self._policy(default, ["always"])
         self._order = {step: i for i, step in enumerate(self._policies)}
@@ -98,7 +99,7 @@ class Line:
         self._names = [action for policy in self._policies.values() for action in policy.actions]
         self.steps = [CHAMPION, *(s if isinstance(s, str) else DEFAULT for s in pilot.fallback)]
         self.router = Router(manifest.rollout.salt or pilot.name, manifest.rollout.holdout)
-        self._shares = {arm: self.router.propensity(arm) for arm in (TREATED, HOLDOUT)}
+        self.follow(Course())
         self._adverse = set(manifest.policy.adverse)
         self.veil = Veil(pilot, self.contract, vault) if manifest.privacy is not None else None
         self.records = Recorder(self.contract, self.veil)
@@ -108,12 +109,15 @@ class Line:
         self.guards: dict[str, Guard] = {}  # step → its time limit; a live service sets them
         self.use(models)
 
+    def follow(self, course: Course) -> None:
+        """From here on assign as a rollout says."""
+        self.router.follow(course)
+        self._shares = {arm: self.router.propensity(arm) for arm in (TREATED, HOLDOUT, CHALLENGED)}
+
     def use(self, models: dict[str, LoadedModel]) -> None:
-        """Set champion and previous. Raises `ModelError` when a model was made for other features or inputs."""
+        """Set champion, previous and challenger. Raises `ModelError` when a model was made for other features or inputs."""
         for model in models.values():
-            if model.recipe_digest != self.pilot.recipe_digest or model.inputs != self.pilot.inputs:
-                raise ModelError("the model was trained for another contract, features or inputs",
-                                 where=model.digest[:12], next_step="run: flightworthy train")
+            check_fit(self.pilot, model)
         self.chain = Chain(models, self.steps, len(self.pilot.outputs), self.guards)
         self._digests = {name: bytes.fromhex(model.digest) for name, model in models.items()}
         groups = self.pilot.manifest.governance
@@ -214,6 +218,13 @@ class Line:
 
     def _policy(self, rules: Sequence[ParsedRule], texts: list[str]) -> Policy:
         return Policy(rules, texts, self.frames.index, self.frames.scratch)
+
+
+def check_fit(pilot: Pilot, model: LoadedModel) -> None:
+    """Raises `ModelError` when a model was made for other features or inputs."""
+    if model.recipe_digest != pilot.recipe_digest or model.inputs != pilot.inputs:
+        raise ModelError("the model was trained for another contract, features or inputs", where=model.digest[:12],
+                         next_step="run: flightworthy train")
 
 
 def numbers_of(values: Floats) -> list[list[float]]:

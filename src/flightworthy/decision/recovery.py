@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flightworthy.decision.course import ROLLOUT, Course
 from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.decision.record import OutcomeRecord
 from flightworthy.governance.ledger import ACT, DECISION, EXPIRED, HISTORY, OUTCOME, Entry, Ledger
@@ -22,7 +23,8 @@ ERASURE = "erasure"  # with a pseudonym, the name of the act in which a person w
 
 @dataclass
 class Stretch:
-    """Some entries in order: decisions as records, and the rows that they, the past and the outcomes make."""
+    """Some entries in order: decisions as records, and the rows that they, the past and the outcomes make. All of them were
+    assigned alike: where a rollout changed, a stretch ends, and ``turn`` is how it stands after it."""
 
     records: list[Any] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -33,16 +35,18 @@ class Stretch:
     labels: list[float] = field(default_factory=list)
     truths: list[tuple[OutcomeRecord, Entry]] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)  # pseudonyms of people who were erased here
+    turn: Course | None = None
 
 
 def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = None) -> Iterator[Stretch]:
     """The ledger from an entry on (as far as an entry), in stretches of bounded size."""
-    kinds = (DECISION, OUTCOME, HISTORY) if line.veil is None else (DECISION, OUTCOME, HISTORY, ACT)
-    entries = ledger.scan(first, kinds)
+    entries = ledger.scan(first, (DECISION, OUTCOME, HISTORY, ACT))
     if until is not None:
         entries = takewhile(lambda entry: entry.seq <= until, entries)
-    while chunk := list(islice(entries, CHUNK)):
+    while chunk := _together(entries):
         out = Stretch()
+        if (chunk[-1].kind, chunk[-1].key) == (ACT, ROLLOUT):
+            out.turn = Course.of(line.records.read(chunk[-1]).said)
         here: dict[int, Any] = {}
         out.erased = [e.key.partition(":")[2] for e in chunk if e.kind == ACT and e.key.startswith(f"{ERASURE}:")]
         chunk = [e for e in chunk if e.kind != ACT]
@@ -64,6 +68,27 @@ def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = No
                 out.truths.append((record, entry))
                 _row(out, 1, event, record.decision, record.label)
         yield out
+
+
+def _together(entries: Iterator[Entry]) -> list[Entry]:
+    """The next of them, as far as an act of a rollout."""
+    out: list[Entry] = []
+    for entry in islice(entries, CHUNK):
+        out.append(entry)
+        if entry.kind == ACT and entry.key == ROLLOUT:
+            break
+    return out
+
+
+def course_at(line: Line, ledger: Ledger, seq: int) -> Course:
+    """How the rollout stood when this entry had been written."""
+    course = Course()
+    for entry in ledger.scan(1, (ACT,)) if seq else ():
+        if entry.seq > seq:
+            break
+        if entry.key == ROLLOUT:
+            course = Course.of(line.records.read(entry).said)
+    return course
 
 
 def begin(line: Line, base: Path | None) -> tuple[FeatureState, Snapshot]:

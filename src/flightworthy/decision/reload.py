@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from flightworthy.decision.engine import Engine, load_models
-from flightworthy.decision.line import FeatureRows, Line
+from flightworthy.decision.fallback import CHALLENGER
+from flightworthy.decision.line import FeatureRows, Line, check_fit
 from flightworthy.decision.recovery import advance_from_ledger
 from flightworthy.governance.ledger import DECISION
 from flightworthy.ground.errors import DataError, ModelError
@@ -54,6 +55,9 @@ def renew(engine: Engine, folder: Path) -> Renewed:
     line = Line(pilot, load_models(pilot, engine.models_folder), engine.vault)
     line.guards = engine.line.guards
     line.use(line.chain.models)
+    challenger = engine.line.chain.models.get(CHALLENGER)
+    if challenger is not None:
+        check_fit(pilot, challenger)
     _try(engine, line)
     if pilot.recipe_digest == engine.pilot.recipe_digest:
         return Renewed(line, None, 0)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from flightworthy.decision.fallback import CHAMPION, PREVIOUS
+from flightworthy.decision.fallback import CHALLENGER, CHAMPION, PREVIOUS
 from flightworthy.decision.line import Line, Moments
 from flightworthy.decision.record import entries_of
-from flightworthy.decision.recovery import Stretch, begin, features_of, stretches
+from flightworthy.decision.recovery import Stretch, begin, course_at, features_of, stretches
 from flightworthy.governance.ledger import Ledger
 from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.pilot import Pilot
@@ -49,6 +49,7 @@ def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None,
     loaded: dict[str, LoadedModel] = {}
     line = line or Line(pilot, {}, vault)
     (state, saved), report = begin(line, base), ReplayReport()
+    line.follow(course_at(line, ledger, saved.seq))
     for stretch in stretches(line, ledger, saved.seq + 1):
         frame = features_of(line, state, stretch)
         ours = [row for row, record in enumerate(stretch.records) if record.pilot.hex() == line.pilot.digest]
@@ -61,6 +62,8 @@ def replay(pilot: Pilot, ledger: Ledger, models: Path, line: Line | None = None,
         for rows, models_now in _by_models(stretch, ours, loaded):
             line.use(models_now)
             _compare(line, stretch, frame[rows], rows, report)
+        if stretch.turn is not None:
+            line.follow(stretch.turn)
     return report
 
 
@@ -71,7 +74,7 @@ def _by_models(stretch: Stretch, ours: list[int],
     for row in ours:
         record = stretch.records[row]
         groups.setdefault((record.path[-1], record.model and record.model.hex()), []).append(row)
-    return [(rows, {step: loaded[name]} if name is not None and step in (CHAMPION, PREVIOUS) else {})
+    return [(rows, {step: loaded[name]} if name is not None and step in (CHALLENGER, CHAMPION, PREVIOUS) else {})
             for (step, name), rows in groups.items()]
 
 

@@ -5,26 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-TREATED, HOLDOUT = "treated", "holdout"
+from flightworthy.decision.course import Course
+
+TREATED, HOLDOUT, CHALLENGED = "treated", "holdout", "challenged"
 _REMEMBERED = 1 << 18
 
 
-class Router:
-    """Assigns an entity as a whole to the holdout (control group) or to the treated."""
+class Draw:
+    """A number for each entity, by a salt."""
 
-    def __init__(self, salt: str, holdout: float) -> None:
+    def __init__(self, salt: str) -> None:
         self._salt = blake2b(salt.encode(), digest_size=16).digest()
-        self.holdout = holdout
-        self._known: dict[str | int, str] = {}
 
-    def draw(self, entity: str) -> float:
-        """A number in [0, 1), uniform over entities, fixed for an entity and a salt.
+    def of(self, entity: str) -> float:
+        """In [0, 1), uniform over entities, fixed for an entity and a salt.
 
-        >>> 0 <= Router("a", 0.1).draw("card-1") < 1
+        >>> 0 <= Draw("a").of("card-1") < 1
         True
         """
         mixed = blake2b(entity.encode(), digest_size=8, key=self._salt).digest()
         return (int.from_bytes(mixed, "big") >> 11) / (1 << 53)
+
+
+class Router:
+    """Assigns an entity as a whole: to the holdout (control group), to the challenger of the rollout, or to the champion.
+
+    Each rollout draws anew among those who are not held out, so that no customer gets every challenger. Who is below the share
+    is in, so a growing share lets nobody out."""
+
+    def __init__(self, salt: str, holdout: float) -> None:
+        self.salt, self.holdout = salt, holdout
+        self._held_out = Draw(salt)
+        self._known: dict[str | int, str] = {}
+        self.follow(Course())
+
+    def follow(self, course: Course) -> None:
+        """From here on assign as a rollout says."""
+        self.course = course
+        self._challenged = Draw(f"{self.salt}/rollout {course.number}")
+        self._known.clear()
 
     def arms(self, entities: Sequence[str | int]) -> list[str]:
         """The arm of each entity."""
@@ -38,8 +57,13 @@ class Router:
 
     def arm(self, entity: str | int) -> str:
         """The arm of an entity."""
-        return HOLDOUT if self.draw(str(entity)) < self.holdout else TREATED
+        name = str(entity)
+        if self._held_out.of(name) < self.holdout:
+            return HOLDOUT
+        return CHALLENGED if self.course.share and self._challenged.of(name) < self.course.share else TREATED
 
     def propensity(self, arm: str) -> float:
         """Probability with which an arm is drawn."""
-        return self.holdout if arm == HOLDOUT else 1.0 - self.holdout
+        if arm == HOLDOUT:
+            return self.holdout
+        return (1.0 - self.holdout) * (self.course.share if arm == CHALLENGED else 1.0 - self.course.share)

@@ -97,6 +97,7 @@ class Work:
     outputs: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     paths: list[list[str]] = field(default_factory=list)
     clocks: list[int] = field(default_factory=lambda: [0, 0, 0])
+    tried: tuple[int, int] | None = None  # microseconds of the models, of all others and of the challenger's arm, in a rollout
     records: list[Any] = field(default_factory=list)  # of the events, once they are decided or remembered
     entries: Entries = field(default_factory=Entries)
     people: list[Subject] = field(default_factory=list)  # who are new

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,9 @@ class Checker:
     def rollout(self) -> None:
         if self.m.rollout.by is not None:
             self.one_of(("rollout", "by"), self.m.rollout.by, self.m.events.entities, "entity")
+        stages = self.m.rollout.stages
+        if not all(a < b for a, b in pairwise([0.0, *stages, 1.0])):
+            self.wrong(("rollout", "stages"), "stages grow, each above 0% and below 100%", hint="such as [5%, 20%, 50%]")
         outcomes = self.m.outcomes
         if outcomes.horizon is not None and outcomes.horizon < outcomes.delay:
             self.wrong(("outcomes", "horizon"), f"shorter than the delay of {say(outcomes.delay)}")

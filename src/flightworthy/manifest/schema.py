@@ -195,6 +195,8 @@ class Rollout(Section):
     by: str | None = Field(None, description="entity that is assigned as a whole (default: the first one)")
     holdout: Percent = Field(0.05, description="control group, decided by the baseline policy")
     salt: str = Field("", description="change it to draw the groups anew")
+    stages: list[Percent] = Field(["5%", "20%", "50%"], min_length=1, max_length=20, validate_default=True,
+                                  description="a challenger's growing share of all who are not held out")
 
 
 class Price(Section):

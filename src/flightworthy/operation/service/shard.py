@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from flightworthy.decision.engine import Engine
-from flightworthy.decision.fallback import CHAMPION, PREVIOUS
+from flightworthy.decision.fallback import CHALLENGER, CHAMPION, PREVIOUS
 from flightworthy.decision.guard import Breaker, Guard
 from flightworthy.decision.work import EVENT, Arrivals, Work
 from flightworthy.model.runtime import INPROCESS
@@ -237,5 +237,5 @@ def guard(engine: Engine) -> None:
     engine.line.guards.clear()
     if (manifest.adapters.runtime, manifest.model.flavour) != (INPROCESS, "lightgbm"):
         timeout = manifest.service.model_timeout / 1e6
-        engine.line.guards.update({step: Guard(timeout, Breaker(engine.clock)) for step in (CHAMPION, PREVIOUS)})
+        engine.line.guards.update({step: Guard(timeout, Breaker(engine.clock)) for step in (CHALLENGER, CHAMPION, PREVIOUS)})
     engine.line.chain.guards = engine.line.guards
