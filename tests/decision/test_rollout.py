@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flightworthy.decision.course import ROLLOUT, STEPS, Course
+from flightworthy.decision.course import ROLLOUT, STEPS, Course, target
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.history import changes
 from flightworthy.decision.reload import renew
 from flightworthy.decision.replay import replay
-from flightworthy.decision.rollout import describe, history, roll
+from flightworthy.decision.rollout import acts, describe, roll_all
 from flightworthy.decision.route import CHALLENGED, HOLDOUT, TREATED, Router
 from flightworthy.ground.errors import DataError, LedgerError, ModelError
 from flightworthy.model.artifact import Artifact, ModelStore
@@ -24,7 +24,11 @@ from tests.decision.test_reload import copy
 Open = Callable[..., Engine]
 
 
-def challenger(engine: Engine, **changes: Any) -> str:
+def roll(engine: Engine, step: str, who: str, why: str, model: str = "") -> None:
+    roll_all([engine], step, who, why, model)
+
+
+def stored(engine: Engine, **changes: Any) -> str:
     """A stored model that is the champion but for something; its digest."""
     store = ModelStore(engine.models_folder)
     made = Artifact({**store.champion().content, "challenger": True, **changes})
@@ -54,7 +58,7 @@ def test_a_growing_share_lets_nobody_out_and_a_new_rollout_draws_anew() -> None:
 
 def test_a_whole_rollout_is_decided_recorded_and_replayed(open_engine: Open, starter_trained: Trained) -> None:
     engine, lines = open_engine(), starter_trained.lines("live", 700)
-    name = challenger(engine)
+    name = stored(engine)
     before = engine.decide(lines[:100])
     roll(engine, "start", "alice", "new data", name[:10])
     first = engine.decide(lines[100:300])
@@ -76,7 +80,7 @@ def test_a_whole_rollout_is_decided_recorded_and_replayed(open_engine: Open, sta
     assert entities and all(r.arm == CHALLENGED for r in most if who(r.event) in entities)
     assert {r.arm for r in before + after} == {TREATED, HOLDOUT}
     assert replay(engine.pilot, engine.ledger, engine.models_folder).mismatches == 0
-    assert [(a.said["step"], a.said["share"], a.who) for a in history(engine)] == [
+    assert [(a.said["step"], a.said["share"], a.who) for a in acts(engine.line, engine.ledger)] == [
         ("start", "0.05", "alice"), ("advance", "0.2", "alice"), ("advance", "0.5", "alice"), ("abort", "0.0", "bob")]
     assert [c.name.split()[:2] for c in changes(engine.pilot, engine.ledger) if c.name.startswith(ROLLOUT)] == [
         [ROLLOUT, f"step={step}"] for step in ("start", "advance", "advance", "abort")]
@@ -85,7 +89,7 @@ def test_a_whole_rollout_is_decided_recorded_and_replayed(open_engine: Open, sta
 
 def test_the_bits_do_not_depend_on_how_events_are_batched(open_engine: Open, starter_trained: Trained) -> None:
     engine, lines = open_engine(), starter_trained.lines("live", 300)
-    roll(engine, "start", "alice", "new data", challenger(engine))
+    roll(engine, "start", "alice", "new data", stored(engine))
     roll(engine, "advance", "alice", "calm")
     for line in lines[:100]:
         engine.decide([line])
@@ -96,7 +100,7 @@ def test_the_bits_do_not_depend_on_how_events_are_batched(open_engine: Open, sta
 
 def test_promotion_makes_the_challenger_champion_and_the_champion_previous(open_engine: Open, starter_trained: Trained) -> None:
     engine, lines = open_engine(), starter_trained.lines("live", 300)
-    old, name = engine.line.chain.models["champion"].digest, challenger(engine)
+    old, name = engine.line.chain.models["champion"].digest, stored(engine)
     roll(engine, "start", "alice", "new data", name)
     for _ in range(2):
         roll(engine, "advance", "alice", "calm")
@@ -136,8 +140,19 @@ def test_wrong_steps_say_what_is_wrong(open_engine: Open) -> None:
     with pytest.raises(ModelError, match="no such model"):
         roll(engine, "start", "alice", "x", "feed")
     with pytest.raises(ModelError, match="another contract"):
-        roll(engine, "start", "alice", "x", challenger(engine, recipe_digest="00" * 32))
+        roll(engine, "start", "alice", "x", stored(engine, recipe_digest="00" * 32))
     assert engine.ledger.last() == 0
+
+
+def test_a_step_that_reached_some_shards_only_is_completed_and_nobody_takes_it_twice() -> None:
+    stages, first, second = [0.1, 0.2, 0.5], Course(1, "m", 0, 0.1, "running"), Course(1, "m", 1, 0.2, "running")
+    held = first._replace(state="held")
+    assert target([second, first, second], "advance", stages) == second
+    assert target([second, second], "advance", stages) == Course(1, "m", 2, 0.5, "running")
+    assert target([held, first], "hold", stages) == held
+    assert target([Course(), first], "start", stages, "m") == first
+    with pytest.raises(DataError, match="abort it first"):
+        target([first, first], "start", stages, "m")
 
 
 class Broken:
@@ -158,7 +173,7 @@ class Broken:
 @pytest.mark.parametrize("raises", [False, True])
 def test_a_broken_challenger_breaks_no_decision(open_engine: Open, starter_trained: Trained, raises: bool) -> None:
     engine, lines = open_engine(), starter_trained.lines("live", 200)
-    roll(engine, "start", "alice", "new data", challenger(engine))
+    roll(engine, "start", "alice", "new data", stored(engine))
     for _ in range(2):
         roll(engine, "advance", "alice", "calm")
     models = engine.line.chain.models
@@ -173,7 +188,7 @@ def test_a_broken_challenger_breaks_no_decision(open_engine: Open, starter_train
 
 def test_a_challenger_that_is_gone_leaves_its_arm_to_the_champion(open_engine: Open, starter_trained: Trained) -> None:
     engine, lines = open_engine(), starter_trained.lines("live", 200)
-    name = challenger(engine)
+    name = stored(engine)
     roll(engine, "start", "alice", "new data", name)
     for _ in range(2):
         roll(engine, "advance", "alice", "calm")
@@ -186,7 +201,7 @@ def test_a_challenger_that_is_gone_leaves_its_arm_to_the_champion(open_engine: O
 
 def test_a_step_that_cannot_be_written_changes_nothing(open_engine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = open_engine()
-    name = challenger(engine)
+    name = stored(engine)
     course = engine.line.router.course
 
     def fail(*_: Any) -> None:
@@ -200,7 +215,7 @@ def test_a_step_that_cannot_be_written_changes_nothing(open_engine: Open, monkey
 
 def test_kill_switch_and_reload_beside_a_rollout(open_engine: Open, starter_trained: Trained, tmp_path: Any) -> None:
     engine, lines = open_engine(), starter_trained.lines("live", 300)
-    roll(engine, "start", "alice", "new data", challenger(engine))
+    roll(engine, "start", "alice", "new data", stored(engine))
     for _ in range(2):
         roll(engine, "advance", "alice", "calm")
     engine.kill(True, "alice", "stop")

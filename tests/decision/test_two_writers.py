@@ -14,7 +14,7 @@ from flightworthy.adapters.sqlite.factory import open_ledger
 from flightworthy.decision.engine import Engine, Rooms
 from flightworthy.decision.record import entries_of
 from flightworthy.decision.replay import replay
-from flightworthy.decision.rollout import roll
+from flightworthy.decision.rollout import roll_all
 from flightworthy.governance.ledger import DECISION, Block, Entries
 from flightworthy.governance.ledger_checks import entries
 from flightworthy.governance.log.audit import audit
@@ -71,10 +71,10 @@ def test_each_event_is_decided_once_and_as_one_writer_would(server: Postgres, st
     store = ModelStore(engines[0].models_folder)
     challenger = Artifact({**store.champion().content, "challenger": True})
     store.save(challenger, champion=False)
-    roll(engines[0], "start", "one", "turns", challenger.digest)
-    roll(engines[1], "advance", "another", "turns")  # from where the other one brought it
+    roll_all(engines[:1], "start", "one", "turns", challenger.digest)
+    roll_all(engines[1:], "advance", "another", "turns")  # from where the other one brought it
     with pytest.raises(DataError, match="abort it first"):
-        roll(engines[0], "start", "one", "turns", challenger.digest)
+        roll_all(engines[:1], "start", "one", "turns", challenger.digest)
     engines[0].decide(starter_trained.lines("live", 301)[300:])
     assert [engine.line.router.course.stage for engine in engines] == [1, 1]
     engines[0].kill(True, "another", "turns")

@@ -10,6 +10,7 @@ import typer
 
 from flightworthy.cli.audit_commands import audit, witness
 from flightworthy.cli.people_commands import person
+from flightworthy.cli.rollout_commands import rollout
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Takes an enterprise AI pilot to production with the evidence.")
@@ -23,6 +24,7 @@ ledger = typer.Typer(no_args_is_help=True, help="The store of decisions.")
 app.add_typer(ledger, name="ledger")
 app.add_typer(person, name="person")
 app.add_typer(audit, name="audit")
+app.add_typer(rollout, name="rollout")
 app.add_typer(witness, name="witness")
 
 PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
@@ -82,11 +84,12 @@ def schema() -> None:
 
 
 @app.command()
-def train(pilot: PilotArg, data: Data, outcomes: Outcomes = None, var: Var = None, at: At = None) -> None:
+def train(pilot: PilotArg, data: Data, outcomes: Outcomes = None, var: Var = None, at: At = None,
+          challenger: Annotated[bool, typer.Option("--challenger", help="For a rollout; the champion stays.")] = False) -> None:
     """Train the pilot's model on a history and make it champion."""
     from flightworthy.cli import run
 
-    run.train(pilot, data, outcomes, var, at)
+    run.train(pilot, data, outcomes, var, at, not challenger)
 
 
 @app.command()

@@ -52,7 +52,8 @@ def outcome_lines(path: str | None) -> list[Raw]:
         raise DataError(f"cannot read the outcomes: {error}", where=path) from error
 
 
-def train(path: Path, data: str, outcomes: str | None, var: Path | None, at: str | None) -> None:
+def train(path: Path, data: str, outcomes: str | None, var: Path | None, at: str | None,
+          champion: bool = True) -> None:
     """Train, store, print the metrics."""
     pilot = load(path)
     told = learn.outcomes_by_id(pilot, outcome_lines(outcomes)) if outcomes else None
@@ -60,9 +61,9 @@ def train(path: Path, data: str, outcomes: str | None, var: Path | None, at: str
     with bar("reading history", source.length()) as advance:
         past = list(learn.labelled(pilot, counted(rows(source.chunks()), advance), told))
     with bar("features and training"):
-        learned = learn.learn(pilot, past, rooms(pilot, var), instant(at))
+        learned = learn.learn(pilot, past, rooms(pilot, var), instant(at), champion)
     trained = learned.trained
-    say(f"model {trained.artifact.digest}")
+    say(f"{'model' if champion else 'challenger'} {trained.artifact.digest}")
     for name, e in trained.metrics.items():
         say(f"  {name:<18} {e.value:.4f}   95% interval {e.low:.4f} – {e.high:.4f}")
     if learned.history.refused:

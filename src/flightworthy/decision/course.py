@@ -64,3 +64,15 @@ class Course(NamedTuple):
     def _refused(self, step: str, next_step: str) -> DataError:
         return DataError(f"a rollout cannot {step} now", found=f"rollout {self.number}, stage {self.stage + 1}, {self.state}"
                          if self.number else "no rollout", next_step=next_step)
+
+
+def target(courses: Sequence[Course], step: str, stages: Sequence[float], model: str = "") -> Course:
+    """Where a step leads several shards. Where an earlier try reached some of them only, it leads the others there; those that
+    are there need nothing. Raises `DataError` when no shard can take it."""
+    refused: DataError | None = None
+    for course in sorted(set(courses), key=lambda course: (course.number, not course.open, course.stage)):
+        try:
+            return course.after(step, stages, model)
+        except DataError as error:
+            refused = refused or error
+    raise refused or DataError("nothing is there that could be rolled")

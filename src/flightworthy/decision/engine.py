@@ -264,11 +264,15 @@ class Engine:
             self._follow()
         return record
 
+    def course(self) -> Course:
+        """Where the rollout stands by the ledger, whoever brought it there. Raises `LedgerError`."""
+        found = self.ledger.newest(ACT, [ROLLOUT])
+        return Course.of(self.line.records.read(self.ledger.read([found[ROLLOUT]])[0]).said) if found else Course()
+
     def _follow(self) -> None:
         """Assign, and have the models, as the newest act of a rollout says. A challenger that cannot be loaded leaves its arm to
         the champion, and every decision says so."""
-        found = self.ledger.newest(ACT, [ROLLOUT])
-        course = Course.of(self.line.records.read(self.ledger.read([found[ROLLOUT]])[0]).said) if found else Course()
+        course = self.course()
         if course == self.line.router.course:
             return
         models = {step: model for step, model in self.line.chain.models.items() if step != CHALLENGER}

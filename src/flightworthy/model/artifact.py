@@ -94,7 +94,7 @@ class ModelStore:
 
 
 def _write(path: Path, data: bytes) -> None:
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}.part")  # shards may write the same file at the same time
     with part.open("wb") as file:
         file.write(data)
         file.flush()

@@ -69,8 +69,10 @@ def outcomes_by_id(pilot: Pilot, raws: Iterable[Raw]) -> dict[Any, tuple[float, 
     return table
 
 
-def learn(pilot: Pilot, past: Iterable[Labelled], base: Path, now: int | None = None) -> Learned:
-    """Replay the past, train on what is labelled at ``now`` (default: the last event time), store artefact and card.
+def learn(pilot: Pilot, past: Iterable[Labelled], base: Path, now: int | None = None,
+          champion: bool = True) -> Learned:
+    """Replay the past, train on what is labelled at ``now`` (default: the last event time), store artefact and card, and
+    make it ``champion``.
 
     Raises `DataError` or `ModelError`.
     """
@@ -79,7 +81,7 @@ def learn(pilot: Pilot, past: Iterable[Labelled], base: Path, now: int | None = 
     moment = int(history.times[-1]) + 1 if now is None else now
     trained = train(pilot, table_of(pilot, line, history, moment))
     store = ModelStore(Rooms.of(pilot, base).models)
-    path = store.save(trained.artifact)
+    path = store.save(trained.artifact, champion)
     card_path = path.with_suffix(".md")
     card_path.write_text(card(pilot, trained, history.refused), encoding="utf-8")
     return Learned(trained, history, path, card_path)

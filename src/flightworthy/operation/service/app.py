@@ -16,14 +16,17 @@ from typing import Any
 
 import msgspec
 
+from flightworthy.decision.course import START, Course, target
 from flightworthy.decision.people import ACTS
+from flightworthy.decision.rollout import check, describe
 from flightworthy.ground.clock import Clock
+from flightworthy.ground.errors import DataError
 from flightworthy.operation.service import keys as roles
 from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import Problem, encode, problem
 from flightworthy.operation.service.callers import Caller, Callers, Rates, Refusals
 from flightworthy.operation.service.desk import Desk
-from flightworthy.operation.service.errands import Plea, Renew, Turn
+from flightworthy.operation.service.errands import Plea, Renew, Roll, Stands, Turn
 from flightworthy.operation.service.inference import Inference
 from flightworthy.operation.service.links import BusyError
 from flightworthy.operation.service.logs import trace
@@ -41,6 +44,14 @@ MOST = 1000  # records of a request
 # Made once: it is said most when there is least time.
 _BUSY = Reply(503, encode(problem(503, "busy", "too many records wait", next_step="send it again later, more slowly",
                                   retry=True)), PROBLEM, b"retry-after: 1\r\n")
+
+
+class Step(msgspec.Struct, forbid_unknown_fields=True):
+    """A request to take a step of a rollout; ``model``: of a start, the beginning of the challenger's digest."""
+
+    step: str
+    why: str
+    model: str = ""
 
 
 class Switch(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,6 +107,7 @@ class App:
         self.records = {"/v1/decisions": (roles.DECIDE, wire.EVENT), "/v1/outcomes": (roles.OBSERVE, wire.OUTCOME)}
         self.routes: dict[tuple[str, str], tuple[str | None, Handler]] = {
             ("GET", "/v1/kill-switch"): (roles.OPERATE, self.switch), ("PUT", "/v1/kill-switch"): (roles.OPERATE, self.turn),
+            ("GET", "/v1/rollout"): (roles.OPERATE, self.rollout), ("PUT", "/v1/rollout"): (roles.OPERATE, self.roll),
             ("POST", "/v1/people"): (roles.OPERATE, self.people), ("POST", "/v1/reload"): (roles.OPERATE, self.reload),
             ("GET", "/v1/shards"): (roles.OPERATE, self.shards),
             ("GET", "/metrics"): (roles.OPERATE, self.count), ("GET", "/health/live"): (None, self.live),
@@ -232,6 +244,35 @@ class App:
             if link.state is not None:
                 link.state.killed = asked.on
         return Reply(200, said[0])
+
+    async def rollout(self, _: Request, __: Caller) -> Reply:
+        """Where the rollout stands, on each shard."""
+        found, _name = await self._stands()
+        return Reply(200, encode([{"rollout": describe(course, len(self._stages)), **course._asdict()} for course in found]))
+
+    async def roll(self, request: Request, caller: Caller) -> Reply:
+        """Take a step of the rollout on every shard; durable before it is answered. One that an earlier try took on some shards
+        only is completed, and taken twice nowhere."""
+        asked = _read(request.body, Step, '{"step": "…", "why": "…", "model": "…"}')
+        try:
+            check(asked.step, asked.why)
+            async with self._turning:
+                found, name = await self._stands(asked.model if asked.step == START else "")
+                there = target(found, asked.step, self._stages, name)
+                told = await self._every(wire.ROLL, encode(Roll(asked.step, caller.name, asked.why[:500], there)),
+                                         "the step could not be taken everywhere")
+        except DataError as error:
+            raise RefusedError(problem(409, "rollout", error.what, str(error))) from None
+        return Reply(200, b"[" + b",".join(told) + b"]")
+
+    @property
+    def _stages(self) -> list[float]:
+        return self.desk.pilot.manifest.rollout.stages
+
+    async def _stands(self, model: str = "") -> tuple[list[Course], str]:
+        told = await self._every(wire.ROLL, encode(Roll("", "", "", None, model)), "the model cannot challenge", 409)
+        found = [msgspec.json.decode(each, type=Stands) for each in told]
+        return [stands.course for stands in found], found[0].model
 
     async def people(self, request: Request, caller: Caller) -> Reply:
         """Consent, hold or erasure of people; durable before it is answered. A list, one member for each shard."""

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flightworthy.decision import people
+from flightworthy.decision.course import Course
 from flightworthy.decision.fallback import CHAMPION, SPILLED
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import ANSWERED
 from flightworthy.decision.reload import Renewed, renew
+from flightworthy.decision.rollout import challenger, describe, roll
 from flightworthy.decision.work import Arrivals, Spilled
 from flightworthy.governance.ledger import ACT, DECISION, Block
 from flightworthy.ground.clock import iso
@@ -46,6 +48,24 @@ class Plea(msgspec.Struct):
     names: list[str]
     who: str
     why: str
+
+
+class Roll(msgspec.Struct):
+    """Take a step of a rollout, ``there`` (a `Course`); without one only look where it stands. ``model``: the beginning of the
+    digest of a challenger to look for."""
+
+    step: str
+    who: str
+    why: str
+    there: Course | None = None
+    model: str = ""
+
+
+class Stands(msgspec.Struct):
+    """Where a rollout stands, and the digest that was looked for."""
+
+    course: Course
+    model: str
 
 
 class Renew(msgspec.Struct):
@@ -91,7 +111,7 @@ class Errands:
         self._probes = 0
         self._acts = {wire.PING: self._ping, wire.KILL: self._kill, wire.PREPARE: self._prepare, wire.SWAP: self._swap,
                       wire.SPILL: self._take_in, wire.FIND: self._find, wire.LEAVE: self._leave,
-                      wire.PEOPLE: self._people}
+                      wire.PEOPLE: self._people, wire.ROLL: self._roll}
 
     @property
     def due(self) -> bool:
@@ -132,6 +152,19 @@ class Errands:
         self._shard.settle()
         self._shard.unsaved()  # a snapshot under way would bring back what is erased now
         return encode(people.ask(self._shard.engine, plea.act, plea.names, plea.who, plea.why))
+
+    def _roll(self, ask: Ask) -> bytes:
+        wish, engine = msgspec.json.decode(ask.raws[0], type=Roll), self._shard.engine
+        if wish.there is None:
+            return encode(Stands(engine.course(), challenger(engine, wish.model) if wish.model else ""))
+        self._shard.settle()
+        before = _version(engine.line)
+        act = roll(engine, wish.step, wish.who, wish.why, wish.there)
+        self._shard.guard()
+        if _version(engine.line) != before:
+            self._shard.renewed()
+        stages = len(engine.pilot.manifest.rollout.stages)
+        return encode({"rollout": describe(wish.there, stages), "entry": act.seq, "who": act.who, "at": iso(act.arrived)})
 
     def _leave(self, _: Ask) -> bytes:
         self._shard.leave()

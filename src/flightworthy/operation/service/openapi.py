@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +30,10 @@ def document(pilot: Pilot) -> dict[str, Any]:
             "/v1/kill-switch": {
                 "get": _plain("switch", "Whether the kill switch is on", 401, 403),
                 "put": _asked(_plain("turn", "Turn the kill switch", 400, 401, 403, 413, 503), on="boolean", why="string")},
+            "/v1/rollout": {
+                "get": _plain("rollout", "Where the rollout stands, on each shard", 401, 403, 409, 503),
+                "put": _asked(_plain("roll", "Take a step of the rollout", 400, 401, 403, 409, 413, 503), ("model",),
+                              step="string", why="string", model="string")},
             "/v1/people": {
                 "post": _asked(_plain("people", "Consent, hold or erasure of people by name", 400, 401, 403, 409, 413, 503),
                                act="string", names="array", why="string")},
@@ -55,9 +60,9 @@ def _records(name: str, summary: str, record: str, answer: str) -> dict[str, Any
                 "oneOf": [one, {"type": "array", "maxItems": 1000, "items": one}]}}}}}
 
 
-def _asked(route: dict[str, Any], **members: str) -> dict[str, Any]:
-    """A route that is told something: members by their types, all required."""
-    schema = {"type": "object", "required": list(members), "additionalProperties": False,
+def _asked(route: dict[str, Any], optional: Sequence[str] = (), **members: str) -> dict[str, Any]:
+    """A route that is told something: members by their types, required unless ``optional``."""
+    schema = {"type": "object", "required": [name for name in members if name not in optional], "additionalProperties": False,
               "properties": {name: {"type": kind, **({"items": {"type": "string"}} if kind == "array" else {})}
                              for name, kind in members.items()}}
     return {**route, "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

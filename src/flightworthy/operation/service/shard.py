@@ -167,8 +167,12 @@ class Shard:
 
     def renewed(self) -> None:
         """Another version decides from here on."""
-        guard(self.engine)
+        self.guard()
         self._expected = self._sample()
+
+    def guard(self) -> None:
+        """Give the models of the engine their time limits."""
+        guard(self.engine)
 
     def unsaved(self) -> None:
         """No snapshot of the feature state is being written."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 EVENT, OUTCOME, FIND, SPILL = 0, 1, 2, 3
-PING, KILL, PREPARE, SWAP, LEAVE, PEOPLE = 10, 11, 12, 13, 14, 15
+PING, KILL, PREPARE, SWAP, LEAVE, PEOPLE, ROLL = 10, 11, 12, 13, 14, 15, 16
 REFUSED = 0  # as a status: it could not be made durable; nothing was done, and why is the body
 
 

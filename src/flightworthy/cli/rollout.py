@@ -1,0 +1,53 @@
+"""Commands about rollouts."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+
+from flightworthy.cli.people import engines
+from flightworthy.cli.pilots import parts, say
+from flightworthy.cli.service import call
+from flightworthy.decision.course import Course
+from flightworthy.decision.line import Line
+from flightworthy.decision.rollout import acts, describe, roll_all
+from flightworthy.ground.clock import iso
+from flightworthy.manifest.load import load
+
+
+def step(target: str, name: str, why: str, var: Path | None, model: str = "") -> None:
+    """On every shard; what each did is printed."""
+    if target.startswith(("http://", "https://")):
+        for told in call(target, "/v1/rollout", "PUT", {"step": name, "why": why, "model": model}):
+            say(f"{told['rollout']}; entry {told['entry']}, {told['at']}")
+        return
+    pilot = load(Path(target))
+    with engines(pilot, var) as opened:
+        for act in roll_all(opened, name, getpass.getuser(), why, model):
+            say(f"{describe(Course.of(act.said), len(pilot.manifest.rollout.stages))}; entry {act.seq}, {iso(act.arrived)}")
+
+
+def status(target: str, var: Path | None) -> None:
+    """Of every shard."""
+    if target.startswith(("http://", "https://")):
+        for told in call(target, "/v1/rollout", "GET", None):
+            say(told["rollout"])
+        return
+    pilot = load(Path(target))
+    with parts(pilot, var) as opened:
+        for ledger, vault, _ in opened:
+            done = acts(Line(pilot, {}, vault), ledger)
+            say(describe(Course.of(done[-1].said) if done else Course(), len(pilot.manifest.rollout.stages)))
+
+
+def history(path: Path, var: Path | None, as_json: bool) -> None:
+    """Of every shard, by time."""
+    pilot = load(path)
+    with parts(pilot, var) as opened:
+        done = [act for ledger, vault, _ in opened for act in acts(Line(pilot, {}, vault), ledger)]
+    for act in sorted(done, key=lambda act: act.arrived):
+        course, stages = Course.of(act.said), len(pilot.manifest.rollout.stages)
+        say(json.dumps({"at": iso(act.arrived), "entry": act.seq, "who": act.who, **act.said}) if as_json else
+            f"{iso(act.arrived)}  {act.seq:>10,}  {act.said['step']:<8} {describe(course, stages)}  by {act.who}: "
+            f"{act.said['why']}")

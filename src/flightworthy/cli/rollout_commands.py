@@ -1,0 +1,59 @@
+"""The commands under ``flightworthy rollout``; they import what they need when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+rollout = typer.Typer(no_args_is_help=True, help="A challenger beside the champion: give it a growing share, promote or end it.")
+Target = Annotated[str, typer.Argument(help="Folder of a pilot that rests, or the http:// address of its running service.")]
+Why = Annotated[str, typer.Option(help="Reason, for the ledger.")]
+Var = Annotated[Path | None, typer.Option("--var", help="Folder for variable data (default: var/ in the pilot).")]
+PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
+ModelOption = Annotated[str, typer.Option("--model", help="The challenger: the beginning of its digest, see `model list`.")]
+
+
+@rollout.command("start")
+def start(target: Target, model: ModelOption, why: Why, var: Var = None) -> None:
+    """Give the first share of traffic to a stored model."""
+    from flightworthy.cli import rollout as does
+
+    does.step(target, "start", why, var, model)
+
+
+def _step(name: str, does: str) -> Callable[..., None]:
+    def command(target: Target, why: Why, var: Var = None) -> None:
+        from flightworthy.cli import rollout as module
+
+        module.step(target, name, why, var)
+
+    command.__doc__ = does
+    return command
+
+
+for _name, _does in (("advance", "Give the challenger the share of the next stage; who has it keeps it."),
+                     ("hold", "Stay at this stage until it is resumed."),
+                     ("resume", "End a hold."),
+                     ("abort", "Send everybody back to the champion at once."),
+                     ("promote", "After the last stage: make the challenger champion, and the champion the previous one.")):
+    rollout.command(_name)(_step(_name, _does))
+
+
+@rollout.command("status")
+def status(target: Target, var: Var = None) -> None:
+    """Where the rollout stands, for each shard."""
+    from flightworthy.cli import rollout as does
+
+    does.status(target, var)
+
+
+@rollout.command("history")
+def history(pilot: PilotArg, var: Var = None,
+            as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Every step of every rollout, with who took it and why."""
+    from flightworthy.cli import rollout as does
+
+    does.history(pilot, var, as_json)
