@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
+import time
 from pathlib import Path
 
 from flightworthy.cli.people import engines
 from flightworthy.cli.pilots import parts, say
 from flightworthy.cli.service import call
+from flightworthy.cli.service import span as seconds
 from flightworthy.decision.course import Course
 from flightworthy.decision.line import Line
 from flightworthy.decision.rollout import acts, describe, roll_all
-from flightworthy.ground.clock import iso
+from flightworthy.ground.clock import SystemClock, iso
+from flightworthy.ground.errors import LedgerError
 from flightworthy.manifest.load import load
+from flightworthy.operation.watching import Watch
+from flightworthy.operation.watching import describe as say_gate
 
 
 def step(target: str, name: str, why: str, var: Path | None, model: str = "") -> None:
@@ -26,6 +32,35 @@ def step(target: str, name: str, why: str, var: Path | None, model: str = "") ->
     with engines(pilot, var) as opened:
         for act in roll_all(opened, name, getpass.getuser(), why, model):
             say(f"{describe(Course.of(act.said), len(pilot.manifest.rollout.stages))}; entry {act.seq}, {iso(act.arrived)}")
+
+
+def watch(path: Path, service: str, every: str, var: Path | None) -> None:
+    """Look again and again; print what changes. A ledger that cannot be read, or a service that is not there, is waited for."""
+    pause = seconds(every) / 1e6
+    pilot, shown = load(path), ""
+
+    def abort(number: int, why: str) -> None:
+        call(service, "/v1/rollout", "PUT", {"step": "abort", "why": why, "rollout": number})
+
+    with parts(pilot, var) as opened:
+        over = Watch(pilot, [ledger for ledger, *_ in opened], abort)
+        while True:
+            try:
+                look = over.look()
+            except LedgerError as error:
+                sys.stderr.write(f"nothing is done while a ledger cannot be read: {error}\n")
+                time.sleep(pause)
+                continue
+            told = "; ".join(f"{name} {verdict.state}" for name, verdict in look.gates.items())
+            if told != shown:
+                say(f"{iso(SystemClock().now())}  {told}")
+                shown = told
+            if look.rolled_back:
+                for name, verdict in look.gates.items():
+                    say(f"rolled back; {say_gate(name, verdict)}")
+            if look.rolled_back or not look.open:
+                return
+            time.sleep(pause)
 
 
 def status(target: str, var: Path | None) -> None:

@@ -42,6 +42,15 @@ for _name, _does in (("advance", "Give the challenger the share of the next stag
     rollout.command(_name)(_step(_name, _does))
 
 
+@rollout.command("watch")
+def watch(pilot: PilotArg, service: Annotated[str, typer.Option("--service", help="Address of the running service.")],
+          every: Annotated[str, typer.Option(help="Time from one look to the next.")] = "1s", var: Var = None) -> None:
+    """Read what is decided, and roll back as soon as the challenger is worse; ends with the rollout."""
+    from flightworthy.cli import rollout as does
+
+    does.watch(pilot, service, every, var)
+
+
 @rollout.command("status")
 def status(target: Target, var: Var = None) -> None:
     """Where the rollout stands, for each shard."""

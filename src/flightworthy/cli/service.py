@@ -23,7 +23,7 @@ KEY_VARIABLE = "FLIGHTWORTHY_KEY"
 def serve(path: Path, var: Path | None, address: tuple[str, int], tls: tuple[Path | None, Path | None], shards: int,
           notice: str) -> None:
     """Serve until a signal."""
-    pilot, listen = load(path), Listen(*address, *tls, notice=_duration(notice) / 1e6, shards=shards)
+    pilot, listen = load(path), Listen(*address, *tls, notice=span(notice) / 1e6, shards=shards)
     scheme = "http" if listen.certificate is None else "https"
     say(f"{pilot.name} on {scheme}://{listen.host}:{listen.port}; its description is at /openapi.json")
     run(path, rooms(pilot, var), listen)
@@ -32,7 +32,7 @@ def serve(path: Path, var: Path | None, address: tuple[str, int], tls: tuple[Pat
 def key_new(path: Path, var: Path | None, roles: list[str], lasts: str, note: str) -> None:
     """Print a new key, this once."""
     keys = _keys(path, var)
-    expires = SystemClock().now() + _duration(lasts)
+    expires = SystemClock().now() + span(lasts)
     text = keys.new(roles, expires, note)
     say(text)
     say(f"roles {', '.join(roles)}, until {iso(expires)}; it is stored as a hash only: keep it now")
@@ -40,7 +40,7 @@ def key_new(path: Path, var: Path | None, roles: list[str], lasts: str, note: st
 
 def key_rotate(path: Path, var: Path | None, name: str, overlap: str) -> None:
     """Print the key that takes another one's place."""
-    say(_keys(path, var).rotate(name, _duration(overlap), SystemClock().now()))
+    say(_keys(path, var).rotate(name, span(overlap), SystemClock().now()))
     say(f"key {name} is good for {overlap} more")
 
 
@@ -94,7 +94,8 @@ def _keys(path: Path, var: Path | None) -> Keys:
     return Keys(rooms(pilot, var) / "keys.json")
 
 
-def _duration(text: str) -> int:
+def span(text: str) -> int:
+    """Microseconds of an option's text. Raises `DataError`."""
     try:
         return duration(text)
     except ValueError as error:

@@ -335,6 +335,8 @@ class Checker:
         stages = self.m.rollout.stages
         if not all(a < b for a, b in pairwise([0.0, *stages, 1.0])):
             self.wrong(("rollout", "stages"), "stages grow, each above 0% and below 100%", hint="such as [5%, 20%, 50%]")
+        if not 0 < self.m.rollout.risk < 1:
+            self.wrong(("rollout", "risk"), "a risk lies between 0% and 100%", hint="such as 5%")
         outcomes = self.m.outcomes
         if outcomes.horizon is not None and outcomes.horizon < outcomes.delay:
             self.wrong(("outcomes", "horizon"), f"shorter than the delay of {say(outcomes.delay)}")

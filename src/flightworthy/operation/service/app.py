@@ -47,11 +47,13 @@ _BUSY = Reply(503, encode(problem(503, "busy", "too many records wait", next_ste
 
 
 class Step(msgspec.Struct, forbid_unknown_fields=True):
-    """A request to take a step of a rollout; ``model``: of a start, the beginning of the challenger's digest."""
+    """A request to take a step of a rollout; ``model``: of a start, the beginning of the challenger's digest; ``rollout``: the
+    one that is meant, 0: whichever is under way."""
 
     step: str
     why: str
     model: str = ""
+    rollout: int = 0
 
 
 class Switch(msgspec.Struct, forbid_unknown_fields=True):
@@ -258,6 +260,8 @@ class App:
             check(asked.step, asked.why)
             async with self._turning:
                 found, name = await self._stands(asked.model if asked.step == START else "")
+                if asked.rollout not in (0, *(course.number for course in found)):
+                    raise DataError("another rollout is under way", found=found[0].number, expected=f"{asked.rollout}")
                 there = target(found, asked.step, self._stages, name)
                 told = await self._every(wire.ROLL, encode(Roll(asked.step, caller.name, asked.why[:500], there)),
                                          "the step could not be taken everywhere")
