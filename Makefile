@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test service-crash-test service-fuzz bench-ledger bench-gates bench-value ledger-crash-test tamper-test erasure-test two-writers crash-test fuzz lock clean
+  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-value ledger-crash-test tamper-test erasure-test two-writers crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -63,6 +63,9 @@ bench-overload: env  ## what the service still decides when far more callers com
 
 fault-test: env      ## every adapter of the service slow, hanging, failing, flapping, killed, under load
 	$(BIN)/python -m benchmarks.service.faults $(ARGS)
+
+rollback-test: env   ## a challenger that fails, on the running service under load: how soon everybody is back, what it cost
+	$(BIN)/python -m benchmarks.service.rollback $(ARGS)
 
 service-crash-test: env  ## kill -9, SIGTERM and reloads of the service under load: make service-crash-test N=200
 	$(BIN)/python -m benchmarks.service.crash $(N) $(ARGS)
