@@ -14,9 +14,10 @@ from flightworthy.decision.engine import Engine
 from flightworthy.decision.history import changes
 from flightworthy.decision.reload import renew
 from flightworthy.decision.replay import replay
-from flightworthy.decision.rollout import acts, describe, roll_all
+from flightworthy.decision.rollout import acts, approve, describe, roll_all
 from flightworthy.decision.route import CHALLENGED, HOLDOUT, TREATED, Router
 from flightworthy.ground.errors import DataError, LedgerError, ModelError
+from flightworthy.manifest.load import load
 from flightworthy.model.artifact import Artifact, ModelStore
 from tests.conftest import Trained
 from tests.decision.test_reload import copy
@@ -116,6 +117,25 @@ def test_promotion_makes_the_challenger_champion_and_the_champion_previous(open_
     assert engine.line.router.course.number == 2
 
 
+def test_a_promotion_waits_for_others_to_approve_of_this_very_rollout(open_engine: Open, tmp_path: Any) -> None:
+    engine = open_engine(pilot=load(copy(tmp_path, ("rollout: {", "rollout: {approvals: 2, stages: [50%], "))))
+    name = stored(engine)
+    roll(engine, "start", "alice", "new data", name)
+    roll(engine, "abort", "alice", "again")
+    for who in ("bob", "carol"):
+        with pytest.raises(DataError, match="no such rollout"):
+            approve(engine, 1, who, "late")
+    roll(engine, "start", "alice", "new data", name)
+    for who in ("alice", "bob", "bob"):  # one's own does not count, nor the same one twice
+        approve(engine, 2, who, "looks right")
+        with pytest.raises(DataError, match="needs approvals of others"):
+            roll(engine, "promote", "alice", "proven")
+    assert ModelStore(engine.models_folder).history()[-1] != name
+    approve(engine, 2, "carol", "looks right")
+    roll(engine, "promote", "alice", "proven")
+    assert engine.line.chain.models["champion"].digest == name
+
+
 @pytest.mark.parametrize("state", ["none", "running", "held", "last", "aborted"])
 def test_steps_are_taken_from_where_they_can_be(state: str) -> None:
     stages = [0.1, 0.2]
@@ -153,6 +173,22 @@ def test_a_step_that_reached_some_shards_only_is_completed_and_nobody_takes_it_t
     assert target([Course(), first], "start", stages, "m") == first
     with pytest.raises(DataError, match="abort it first"):
         target([first, first], "start", stages, "m")
+
+
+def test_a_stage_that_would_let_somebody_out_is_refused() -> None:
+    with pytest.raises(DataError, match="nobody who is in may fall out"):
+        Course(1, "m", 0, 0.3, "running").after("advance", [0.05, 0.2, 0.5])
+
+
+def test_an_arm_nobody_is_in_asks_no_model(open_engine: Open, starter_trained: Trained) -> None:
+    engine = open_engine()
+    roll(engine, "start", "alice", "new data", stored(engine))
+    models = engine.line.chain.models
+    models["challenger"] = Broken(models["challenger"], raises=True)  # type: ignore[assignment]
+    records = [engine.decide([line])[0] for line in starter_trained.lines("live", 30)]
+    assert {r.arm for r in records} >= {TREATED}
+    assert {tuple(r.path) for r in records if r.arm != CHALLENGED} == {("champion",)}
+    assert engine.line.chain.score(np.zeros((0, len(engine.pilot.inputs))), challenger=True).failures == {}
 
 
 class Broken:

@@ -20,6 +20,7 @@ ROUTES = {
     ("POST", "/v2/models/starter/versions/1/infer"): "decide", ("GET", "/v2/models/starter"): "decide", ("POST", "/v1/outcomes"): "observe",
     ("GET", "/v1/kill-switch"): "operate", ("PUT", "/v1/kill-switch"): "operate", ("POST", "/v1/reload"): "operate",
     ("POST", "/v1/people"): "operate", ("GET", "/v1/rollout"): "operate", ("PUT", "/v1/rollout"): "operate",
+    ("POST", "/v1/rollout/approvals"): "approve",
     ("GET", "/v1/log/{shard}/checkpoint"): "observe", ("GET", "/v1/shards"): "operate", ("GET", "/metrics"): "operate"}
 OPEN = ("/health/live", "/health/ready", "/openapi.json", "/v2/health/live", "/v2/health/ready")
 

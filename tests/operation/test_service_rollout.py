@@ -97,3 +97,28 @@ def test_the_command_line_rolls_a_service_with_shards_and_a_pilot_that_rests(sta
     told = run("history", folder, "--var", var, "--json").stdout.splitlines()
     assert Counter(json.loads(line)["step"] for line in told) == {"start": 2, "advance": 2, "abort": 2}
     assert "new data" in run("history", folder, "--var", var).stdout
+
+
+def test_the_watch_rolls_a_running_service_back(start: Callable[..., Service], starter_trained: Trained, tmp_path: Path) -> None:
+    """Its challenger is gone after a restart: every decision of that arm falls back to the champion, and is counted."""
+    service, name = start(), stored(tmp_path / "var")
+    assert step(service, "start", name)[0] == step(service, "advance")[0] == step(service, "advance")[0] == 200
+    assert service.stop() == 0
+    (tmp_path / "var" / "models" / f"{name}.json").unlink()
+    service = start()
+    body = b"[" + b",".join(starter_trained.lines("live", 300)) + b"]"
+    answered = service.call("POST", "/v1/decisions", body)[1]
+    assert {tuple(said["path"]) for said in answered} == {("champion",), ("challenger: not loaded", "champion")}
+    url, folder = f"http://127.0.0.1:{service.port}", str(starter_trained.pilot.folder)
+    run = [sys.executable, "-m", "flightworthy", "rollout"]
+    watched = subprocess.run([*run, "watch", folder, "--service", url, "--every", "100ms", "--var", str(tmp_path / "var")],
+                             check=False, capture_output=True, text=True, timeout=60)
+    assert watched.returncode == 0 and "rolled back; failures: roll back" in watched.stdout, watched.stderr
+    assert service.call("GET", "/v1/rollout")[1][0]["state"] == "aborted"
+    assert service.call("PUT", "/v1/rollout", b'{"step": "abort", "why": "late", "rollout": 7}')[0] == 409
+    late = subprocess.run([*run, "approve", url, "1", "--why", "late"], check=False, capture_output=True, text=True)
+    assert late.returncode != 0 and "no such rollout is under way" in late.stderr
+    assert service.call("POST", "/v1/rollout/approvals", b'{"rollout": 1, "why": ""}')[0] == 400
+    again = subprocess.run([*run, "watch", folder, "--service", url, "--var", str(tmp_path / "var")], check=False,
+                           capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0 and "no rollout is under way" in again.stdout

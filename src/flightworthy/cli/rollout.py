@@ -15,6 +15,7 @@ from flightworthy.cli.service import span as seconds
 from flightworthy.decision.course import Course
 from flightworthy.decision.line import Line
 from flightworthy.decision.rollout import acts, describe, roll_all
+from flightworthy.decision.rollout import approve as approval
 from flightworthy.ground.clock import SystemClock, iso
 from flightworthy.ground.errors import LedgerError
 from flightworthy.manifest.load import load
@@ -32,6 +33,17 @@ def step(target: str, name: str, why: str, var: Path | None, model: str = "") ->
     with engines(pilot, var) as opened:
         for act in roll_all(opened, name, getpass.getuser(), why, model):
             say(f"{describe(Course.of(act.said), len(pilot.manifest.rollout.stages))}; entry {act.seq}, {iso(act.arrived)}")
+
+
+def approve(target: str, number: int, why: str, var: Path | None) -> None:
+    """On every shard."""
+    if target.startswith(("http://", "https://")):
+        for told in call(target, "/v1/rollout/approvals", "POST", {"rollout": number, "why": why}):
+            say(f"rollout {told['rollout']} approved by {told['who']}; entry {told['entry']}, {told['at']}")
+        return
+    with engines(load(Path(target)), var) as opened:
+        for act in [approval(engine, number, getpass.getuser(), why) for engine in opened]:
+            say(f"rollout {number} approved by {act.who}; entry {act.seq}, {iso(act.arrived)}")
 
 
 def watch(path: Path, service: str, every: str, var: Path | None) -> None:
@@ -58,6 +70,8 @@ def watch(path: Path, service: str, every: str, var: Path | None) -> None:
             if look.rolled_back:
                 for name, verdict in look.gates.items():
                     say(f"rolled back; {say_gate(name, verdict)}")
+            if not look.rolled_back and not look.open:
+                say("no rollout is under way")
             if look.rolled_back or not look.open:
                 return
             time.sleep(pause)

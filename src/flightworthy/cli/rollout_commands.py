@@ -42,6 +42,15 @@ for _name, _does in (("advance", "Give the challenger the share of the next stag
     rollout.command(_name)(_step(_name, _does))
 
 
+@rollout.command("approve")
+def approve(target: Target, number: Annotated[int, typer.Argument(help="Of the rollout, see `rollout status`.")], why: Why,
+            var: Var = None) -> None:
+    """Approve of a rollout's promotion; of a service with a key of the role approve."""
+    from flightworthy.cli import rollout as does
+
+    does.approve(target, number, why, var)
+
+
 @rollout.command("watch")
 def watch(pilot: PilotArg, service: Annotated[str, typer.Option("--service", help="Address of the running service.")],
           every: Annotated[str, typer.Option(help="Time from one look to the next.")] = "1s", var: Var = None) -> None:

@@ -183,12 +183,15 @@ def replay(path: Path, var: Path | None, as_json: bool) -> None:
 
 
 def models(path: Path, var: Path | None) -> None:
-    """Champions, newest first."""
+    """Champions, newest first; then what is only stored, such as challengers."""
     pilot = load(path)
     store = ModelStore(Rooms.of(pilot, rooms(pilot, var)).models)
     history = store.history()
     for i, digest in enumerate(reversed(history)):
         say(f"{'champion' if i == 0 else '        '}  {store.load(digest).describe()}")
+    for digest in store.stored():
+        if digest not in history:
+            say(f"stored    {store.load(digest).describe()}")
     if not history:
         say("no model has been trained yet")
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from flightworthy.ground.errors import DataError
 
 ROLLOUT = "rollout"  # the name of its acts
+APPROVAL = "rollout-approval"  # with the number of a rollout, the name of an act in which somebody approves of it
 RUNNING, HELD, PROMOTED = "running", "held", "promoted"
 START, ADVANCE, HOLD, RESUME, ABORT, PROMOTE = "start", "advance", "hold", "resume", "abort", "promote"
 STEPS = (START, ADVANCE, HOLD, RESUME, ABORT, PROMOTE)
@@ -55,6 +56,8 @@ class Course(NamedTuple):
             raise self._refused(step, "resume it first" if self.state == HELD else "this is the last stage: promote, or abort")
         if step == PROMOTE and (self.state == HELD or self.stage + 1 < len(stages)):
             raise self._refused(step, "resume it first" if self.state == HELD else "advance to the last stage first")
+        if step == ADVANCE and stages[self.stage + 1] <= self.share:  # the manifest was changed meanwhile
+            raise self._refused(step, "let rollout.stages go on from the share there is: nobody who is in may fall out")
         if step == ADVANCE:
             return self._replace(stage=self.stage + 1, share=stages[self.stage + 1])
         if step in _ENDS:

@@ -45,7 +45,9 @@ class Chain:
         """Outputs for x (n, inputs); the ``challenger`` is asked ahead of the others, or none is."""
         n, steps = len(x), [CHALLENGER, *self.steps] if challenger else self.steps
         outputs = np.full((n, self.width), np.nan)
-        if steps and steps[0] in self.models and n:
+        if not n:  # no arm of a small batch need have anybody in it
+            return Scored(outputs, [])
+        if steps and steps[0] in self.models:
             answer, reason = self.ask(steps[0], x)
             if reason == "" and np.isfinite(answer).all():
                 winner = [steps[0]]

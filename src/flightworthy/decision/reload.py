@@ -31,7 +31,9 @@ class Renewed:
     seen: int
 
     def catch_up(self, engine: Engine) -> None:
-        """Take in what was decided meanwhile; no batch may be under way. Raises `LedgerError` when newer entries do not fit."""
+        """Take in what was decided meanwhile; no batch may be under way. Raises `LedgerError` when newer entries do not fit,
+        `ModelError` when a challenger that was started meanwhile does not."""
+        _fits(engine, self.line)
         if self.state is not None:
             advance_from_ledger(self.line, self.state, engine.ledger, self.seen + 1)
             self.seen = engine.ledger.last()
@@ -55,15 +57,19 @@ def renew(engine: Engine, folder: Path) -> Renewed:
     line = Line(pilot, load_models(pilot, engine.models_folder), engine.vault)
     line.guards = engine.line.guards
     line.use(line.chain.models)
-    challenger = engine.line.chain.models.get(CHALLENGER)
-    if challenger is not None:
-        check_fit(pilot, challenger)
+    _fits(engine, line)
     _try(engine, line)
     if pilot.recipe_digest == engine.pilot.recipe_digest:
         return Renewed(line, None, 0)
     state, seen = line.state(), engine.ledger.last()
     advance_from_ledger(line, state, engine.ledger, 1, seen)
     return Renewed(line, state, seen)
+
+
+def _fits(engine: Engine, line: Line) -> None:
+    challenger = engine.line.chain.models.get(CHALLENGER)
+    if challenger is not None:
+        check_fit(line.pilot, challenger)
 
 
 def _try(engine: Engine, line: Line) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flightworthy.decision.course import PROMOTE, ROLLOUT, START, STEPS, Course, target
+from flightworthy.decision.course import APPROVAL, HOLD, PROMOTE, ROLLOUT, START, STEPS, Course, target
 from flightworthy.decision.engine import Engine, open_model
 from flightworthy.decision.fallback import CHAMPION
 from flightworthy.decision.line import Line
@@ -29,6 +29,7 @@ def roll(engine: Engine, step: str, who: str, why: str, there: Course) -> ActRec
     is the answer. No batch may be under way. Raises `DataError` when the step leads elsewhere from here, `LedgerError` when it
     could not be written: then nothing has changed."""
     store, stages = ModelStore(engine.models_folder), engine.pilot.manifest.rollout.stages
+    needed = engine.pilot.manifest.rollout.approvals
     if engine.course() == there:
         return acts(engine.line, engine.ledger)[-1]
 
@@ -36,6 +37,10 @@ def roll(engine: Engine, step: str, who: str, why: str, there: Course) -> ActRec
         if now.after(step, stages, there.model) != there:
             raise DataError(f"a rollout cannot {step} from here to there", found=str(now), expected=str(there),
                             next_step="look where each shard stands: flightworthy rollout status")
+        others = approvers(engine, now.number) - {who} if step == PROMOTE and needed else set()
+        if step == PROMOTE and len(others) < needed:
+            raise DataError("a promotion needs approvals of others", found=f"{len(others)}: {', '.join(sorted(others))}",
+                            expected=f"{needed}", next_step="somebody else: flightworthy rollout approve")
         if step == PROMOTE:  # ahead of the act: after a crash in between it is champion already, and the step can be taken again
             store.save(store.load(there.model))
         return there
@@ -59,6 +64,21 @@ def check(step: str, why: str) -> None:
         raise DataError("a rollout knows no such step", found=step, expected=", ".join(STEPS))
     if not why:
         raise DataError("an act needs a reason", next_step="give --why")
+
+
+def approve(engine: Engine, number: int, who: str, why: str) -> ActRecord:
+    """Write down that somebody approves of the rollout of that number being promoted. Raises `DataError` when it is not under
+    way."""
+    check(HOLD, why)
+    course = engine.course()
+    if not course.open or course.number != number:
+        raise DataError("no such rollout is under way", found=number, expected=describe(course, 0))
+    return engine.act(f"{APPROVAL}:{number}", who, {"why": why, "rollout": str(number), "model": course.model})
+
+
+def approvers(engine: Engine, number: int) -> set[str]:
+    """Who approved of a rollout."""
+    return {engine.line.records.read(entry).who for entry in engine.ledger.scan(1, (ACT,)) if entry.key == f"{APPROVAL}:{number}"}
 
 
 def acts(line: Line, ledger: Ledger) -> list[ActRecord]:

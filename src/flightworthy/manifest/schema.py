@@ -197,6 +197,7 @@ class Rollout(Section):
     salt: str = Field("", description="change it to draw the groups anew")
     stages: list[Percent] = Field(["5%", "20%", "50%"], min_length=1, max_length=20, validate_default=True,
                                   description="a challenger's growing share of all who are not held out")
+    approvals: int = Field(0, ge=0, le=20, description="how many others must approve before one promotes the challenger")
     risk: Percent = Field("5%", validate_default=True, description="of rolling back a challenger that is no worse, at most")
     margin: Percent = Field("10%", validate_default=True, description="how much more often it may fail, or be slow")
 

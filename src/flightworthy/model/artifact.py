@@ -56,10 +56,13 @@ class ModelStore:
         path = self.folder / "champions.json"
         return list(json.loads(path.read_text())) if path.exists() else []
 
+    def stored(self) -> list[str]:
+        """Digests of all models that are there."""
+        return sorted(file.stem for file in self.folder.glob("*.json") if len(file.stem) == 64)
+
     def find(self, beginning: str) -> str:
         """The digest that begins so. Raises `ModelError` when none does, or several."""
-        found = sorted(file.stem for file in self.folder.glob("*.json") if len(file.stem) == 64)
-        found = [name for name in found if name.startswith(beginning)]
+        found = [name for name in self.stored() if name.startswith(beginning)]
         if len(found) != 1 or not beginning:
             raise ModelError("no such model" if not found else "several models begin so", where=str(self.folder), found=beginning,
                              expected=", ".join(name[:12] for name in found or self.history()))

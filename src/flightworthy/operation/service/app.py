@@ -26,7 +26,7 @@ from flightworthy.operation.service import wire
 from flightworthy.operation.service.answers import Problem, encode, problem
 from flightworthy.operation.service.callers import Caller, Callers, Rates, Refusals
 from flightworthy.operation.service.desk import Desk
-from flightworthy.operation.service.errands import Plea, Renew, Roll, Stands, Turn
+from flightworthy.operation.service.errands import APPROVE, Plea, Renew, Roll, Stands, Turn
 from flightworthy.operation.service.inference import Inference
 from flightworthy.operation.service.links import BusyError
 from flightworthy.operation.service.logs import trace
@@ -54,6 +54,13 @@ class Step(msgspec.Struct, forbid_unknown_fields=True):
     why: str
     model: str = ""
     rollout: int = 0
+
+
+class Approval(msgspec.Struct, forbid_unknown_fields=True):
+    """A request to approve of a rollout."""
+
+    rollout: int
+    why: str
 
 
 class Switch(msgspec.Struct, forbid_unknown_fields=True):
@@ -110,6 +117,7 @@ class App:
         self.routes: dict[tuple[str, str], tuple[str | None, Handler]] = {
             ("GET", "/v1/kill-switch"): (roles.OPERATE, self.switch), ("PUT", "/v1/kill-switch"): (roles.OPERATE, self.turn),
             ("GET", "/v1/rollout"): (roles.OPERATE, self.rollout), ("PUT", "/v1/rollout"): (roles.OPERATE, self.roll),
+            ("POST", "/v1/rollout/approvals"): (roles.APPROVE, self.approve),
             ("POST", "/v1/people"): (roles.OPERATE, self.people), ("POST", "/v1/reload"): (roles.OPERATE, self.reload),
             ("GET", "/v1/shards"): (roles.OPERATE, self.shards),
             ("GET", "/metrics"): (roles.OPERATE, self.count), ("GET", "/health/live"): (None, self.live),
@@ -269,12 +277,22 @@ class App:
             raise RefusedError(problem(409, "rollout", error.what, str(error))) from None
         return Reply(200, b"[" + b",".join(told) + b"]")
 
+    async def approve(self, request: Request, caller: Caller) -> Reply:
+        """Approve of a rollout's promotion, by its number, on every shard."""
+        asked = _read(request.body, Approval, '{"rollout": N, "why": "…"}')
+        if not asked.why:
+            raise RefusedError(problem(400, "why", "an act needs a reason"))
+        wish = Roll(APPROVE, caller.name, asked.why[:500], Course(asked.rollout))
+        async with self._turning:
+            told = await self._every(wire.ROLL, encode(wish), "it could not be approved everywhere", 409)
+        return Reply(200, b"[" + b",".join(told) + b"]")
+
     @property
     def _stages(self) -> list[float]:
         return self.desk.pilot.manifest.rollout.stages
 
     async def _stands(self, model: str = "") -> tuple[list[Course], str]:
-        told = await self._every(wire.ROLL, encode(Roll("", "", "", None, model)), "the model cannot challenge", 409)
+        told = await self._every(wire.ROLL, encode(Roll("", "", "", None, model)), "it cannot be told", 409 if model else 503)
         found = [msgspec.json.decode(each, type=Stands) for each in told]
         return [stands.course for stands in found], found[0].model
 

@@ -16,7 +16,7 @@ from flightworthy.decision.fallback import CHAMPION, SPILLED
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import ANSWERED
 from flightworthy.decision.reload import Renewed, renew
-from flightworthy.decision.rollout import challenger, describe, roll
+from flightworthy.decision.rollout import approve, challenger, describe, roll
 from flightworthy.decision.work import Arrivals, Spilled
 from flightworthy.governance.ledger import ACT, DECISION, Block
 from flightworthy.ground.clock import iso
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("flightworthy.service")
 PROBE = "service-probe"
+APPROVE = "approve"  # a wish beside the steps of a rollout
 
 
 class Turn(msgspec.Struct):
@@ -158,6 +159,9 @@ class Errands:
         if wish.there is None:
             return encode(Stands(engine.course(), challenger(engine, wish.model) if wish.model else ""))
         self._shard.settle()
+        if wish.step == APPROVE:
+            act = approve(engine, wish.there.number, wish.who, wish.why)
+            return encode({"rollout": wish.there.number, "entry": act.seq, "who": act.who, "at": iso(act.arrived)})
         before = _version(engine.line)
         act = roll(engine, wish.step, wish.who, wish.why, wish.there)
         self._shard.guard()

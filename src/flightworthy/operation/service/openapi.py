@@ -34,6 +34,9 @@ def document(pilot: Pilot) -> dict[str, Any]:
                 "get": _plain("rollout", "Where the rollout stands, on each shard", 401, 403, 409, 503),
                 "put": _asked(_plain("roll", "Take a step of the rollout", 400, 401, 403, 409, 413, 503), ("model", "rollout"),
                               step="string", why="string", model="string", rollout="integer")},
+            "/v1/rollout/approvals": {
+                "post": _asked(_plain("approve", "Approve of a rollout's promotion", 400, 401, 403, 409, 413, 503),
+                               rollout="integer", why="string")},
             "/v1/people": {
                 "post": _asked(_plain("people", "Consent, hold or erasure of people by name", 400, 401, 403, 409, 413, 503),
                                act="string", names="array", why="string")},
