@@ -21,9 +21,10 @@ from typing import Any
 import msgspec
 
 from benchmarks.common import PILOTS, step, write
-from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.line import Line
 from flightworthy.decision.recovery import advance_from_ledger
+from flightworthy.decision.rooms import Rooms
 from flightworthy.governance.ledger import DECISION, OUTCOME
 from flightworthy.integration.features import snapshot
 from flightworthy.manifest.load import load

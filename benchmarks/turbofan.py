@@ -18,10 +18,11 @@ import numpy as np
 
 from benchmarks.common import PILOTS, step, write
 from benchmarks.handbook import parity
-from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.learn import Labelled, read_history
 from flightworthy.decision.line import Line
 from flightworthy.decision.replay import replay
+from flightworthy.decision.rooms import Rooms
 from flightworthy.decision.valuation import judge, value
 from flightworthy.integration.sources import Row, chunked
 from flightworthy.manifest.load import load

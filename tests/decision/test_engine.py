@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from flightworthy.decision.engine import Engine, Rooms, load_models
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.held import retry
 from flightworthy.decision.record import entries_of
 from flightworthy.decision.replay import replay
+from flightworthy.decision.rooms import Rooms, load_models
 from flightworthy.decision.valuation import FINAL, KNOWN, PENDING, judge, value
 from flightworthy.decision.work import Arrivals
 from flightworthy.governance.ledger import DECISION, OUTCOME, Block

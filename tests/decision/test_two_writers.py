@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from flightworthy.adapters.sqlite.factory import open_ledger
-from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.record import entries_of
 from flightworthy.decision.replay import replay
 from flightworthy.decision.rollout import roll_all
+from flightworthy.decision.rooms import Rooms
 from flightworthy.governance.ledger import DECISION, Block, Entries
 from flightworthy.governance.ledger_checks import entries
 from flightworthy.governance.log.audit import audit

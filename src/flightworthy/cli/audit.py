@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flightworthy.cli.pilots import Part, parts, places, say
-from flightworthy.decision.engine import Rooms
 from flightworthy.decision.history import changes
 from flightworthy.decision.line import Line
 from flightworthy.decision.people import unaccounted
+from flightworthy.decision.rooms import Rooms
 from flightworthy.governance.ledger import DECISION, HISTORY, Entry
 from flightworthy.governance.log import disclosure, static
 from flightworthy.governance.log.audit import Audit, audit

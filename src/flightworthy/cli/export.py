@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flightworthy.cli.audit import policy_of, progress
 from flightworthy.cli.pilots import parts, places, rooms, say
-from flightworthy.decision.engine import Rooms
+from flightworthy.decision.rooms import Rooms
 from flightworthy.governance.export import Receiver
 from flightworthy.ground import registry
 from flightworthy.ground.errors import DataError

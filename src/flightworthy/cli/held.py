@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from flightworthy.cli.pilots import rooms, say
-from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.held import discard as discard_held
 from flightworthy.decision.held import retry as retry_held
+from flightworthy.decision.rooms import Rooms
 from flightworthy.ground.clock import iso
 from flightworthy.ground.errors import DataError
 from flightworthy.manifest.load import load

@@ -9,7 +9,7 @@ from flightworthy.cli.audit import progress
 from flightworthy.cli.people import engines
 from flightworthy.cli.pilots import places, say
 from flightworthy.decision import retention
-from flightworthy.decision.engine import Rooms
+from flightworthy.decision.rooms import Rooms
 from flightworthy.governance import moving
 from flightworthy.governance.privacy import vault
 from flightworthy.governance.privacy.keys import WRAPPING, PrivacyKeys, renewed, retired

@@ -12,8 +12,9 @@ from typing import Any
 from flightworthy.cli.pilots import parts, places, rooms, say
 from flightworthy.cli.service import call
 from flightworthy.decision import people
-from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.line import Line
+from flightworthy.decision.rooms import Rooms
 from flightworthy.ground.errors import DataError
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot

@@ -58,7 +58,7 @@ def places(pilot: Pilot, var: Path | None) -> list[Path]:
 
 
 def _has_ledger(pilot: Pilot, place: Path) -> bool:
-    from flightworthy.decision.engine import Rooms
+    from flightworthy.decision.rooms import Rooms
 
     try:
         Rooms.of(pilot, place).open_ledger(read_only=True).close()
@@ -70,7 +70,7 @@ def _has_ledger(pilot: Pilot, place: Path) -> bool:
 @contextmanager
 def parts(pilot: Pilot, var: Path | None) -> Iterator[list[Part]]:
     """The ledgers in a folder, for reading: its own, and those of the shards of its service. Raises `LedgerError` without any."""
-    from flightworthy.decision.engine import Rooms
+    from flightworthy.decision.rooms import Rooms
 
     with ExitStack() as stack:
         opened = []

@@ -15,9 +15,10 @@ from typing import Any
 
 from flightworthy.cli.pilots import Part, parts, rooms, say
 from flightworthy.cli.progress import bar, counted
-from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.replay import ReplayReport
 from flightworthy.decision.replay import replay as replay_ledger
+from flightworthy.decision.rooms import Rooms
 from flightworthy.ground.clock import iso, micros
 from flightworthy.ground.errors import DataError
 from flightworthy.ground.money import say as money

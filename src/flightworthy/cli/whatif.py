@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flightworthy.cli.pilots import parts, rooms, say
 from flightworthy.cli.run import instant, newest, plain
-from flightworthy.decision.engine import Rooms
+from flightworthy.decision.rooms import Rooms
 from flightworthy.decision.whatif import WhatIf
 from flightworthy.decision.whatif import what_if as ask_again
 from flightworthy.ground.money import say as money

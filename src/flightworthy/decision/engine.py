@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,75 +12,28 @@ import numpy as np
 from flightworthy.decision.admission import Admission
 from flightworthy.decision.consent import NO_CONSENT
 from flightworthy.decision.course import PROMOTED, ROLLOUT, Course
-from flightworthy.decision.fallback import BASELINE, CHALLENGER, CHAMPION, DEFAULT, PREVIOUS, SPILLED, Scored
-from flightworthy.decision.line import FeatureRows, Line, Moments, check_fit, outcome_record
+from flightworthy.decision.fallback import BASELINE, CHALLENGER, DEFAULT, SPILLED, Scored
+from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
 from flightworthy.decision.record import VERSION, ActRecord, entries_of
 from flightworthy.decision.recovery import advance_from_ledger, begin
+from flightworthy.decision.rooms import Rooms, load_models, open_model
 from flightworthy.decision.route import CHALLENGED
 from flightworthy.decision.work import OUTCOME, Arrivals, Ints, Result, Spilled, Work
 from flightworthy.governance.ledger import ACT, Block, Ledger
 from flightworthy.governance.log.keys import signers
 from flightworthy.governance.log.note import Signer
 from flightworthy.governance.log.publisher import Publisher
-from flightworthy.governance.privacy.keys import PrivacyKeys
 from flightworthy.governance.privacy.vault import Vault
-from flightworthy.governance.secrets import Secrets
-from flightworthy.ground import registry
 from flightworthy.ground.clock import Clock, SystemClock
 from flightworthy.ground.errors import FlightworthyError, LedgerError
 from flightworthy.integration.contract import Raw
 from flightworthy.integration.features import snapshot
 from flightworthy.integration.features.state import FeatureState
 from flightworthy.manifest.pilot import Pilot
-from flightworthy.model.artifact import ModelStore
 from flightworthy.model.asked import LoadedModel
 
 KILL_SWITCH = "kill-switch"
 _log = logging.getLogger("flightworthy.decision")
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """Where a pilot keeps its variable data."""
-
-    ledger_url: str
-    models: Path
-    state: Path
-    base: Path
-    secrets_url: str
-
-    @classmethod
-    def of(cls, pilot: Pilot, base: Path) -> Rooms:
-        """Resolve the manifest's URLs; relative ones start at ``base``."""
-        adapters = pilot.manifest.adapters
-        return cls(adapters.ledger, base / adapters.models.removeprefix("file:///"),
-                   base / adapters.state.removeprefix("file:///"), base, adapters.secrets)
-
-    def open_ledger(self, read_only: bool = False) -> Ledger:
-        """The ledger behind its URL. Raises `AdapterError` or `LedgerError`."""
-        opened: Ledger = registry.find("ledgers", self.ledger_url)(self.ledger_url, base=self.base,
-                                                                   read_only=read_only)
-        return opened
-
-    @property
-    def part(self) -> str:
-        """The shard these rooms belong to, by the name of their folder; empty where there are no shards."""
-        return self.base.name if self.base.name.startswith("shard-") else ""
-
-    @property
-    def expired(self) -> Path:
-        """The feature state of all that expired."""
-        return self.state / "expired.npz"
-
-    def open_secrets(self) -> Secrets:
-        """The secrets behind their URL. Raises `AdapterError`."""
-        opened: Secrets = registry.find("secrets", self.secrets_url)(self.secrets_url, base=self.base)
-        return opened
-
-
-    def open_vault(self, pilot: Pilot, ledger: Ledger) -> Vault | None:
-        """The keys of the people in a ledger; None where the manifest says nothing of people. Raises `AdapterError`."""
-        return None if pilot.manifest.privacy is None else Vault(ledger.subjects, PrivacyKeys(self.open_secrets()))
 
 
 class Engine:
@@ -180,7 +132,7 @@ class Engine:
         elif 0 in work.consents and self.admission.consents is not None:
             scored = self._score_consenting(work, self.admission.consents.step)
         else:
-            scored = self._ask(work, np.arange(len(work.frame)))
+            scored = self._ask(work)
         work.outputs, work.paths = scored.outputs, scored.paths
         work.clocks[2] = (self.clock.tick() - started) // 1000
 
@@ -192,11 +144,13 @@ class Engine:
         out.put(rows, self._ask(work, rows))
         return out
 
-    def _ask(self, work: Work, rows: Ints) -> Scored:
-        """The models answer these rows: for those of the challenger's arm the challenger first, and its time counts as theirs."""
-        x, chain = self.line.inputs(work.frame[rows]), self.line.chain
+    def _ask(self, work: Work, some: Ints | None = None) -> Scored:
+        """The models answer these rows, or all: for those of the challenger's arm the challenger first, and its time counts as
+        theirs."""
+        x, chain = self.line.inputs(work.frame if some is None else work.frame[some]), self.line.chain
         if not self.line.router.course.share:
             return chain.score(x)
+        rows = np.arange(len(x)) if some is None else some
         mine = np.fromiter((work.arms[row] == CHALLENGED for row in rows.tolist()), bool, len(rows))
         started = self.clock.tick()
         out, tried = chain.score(x[~mine]), self.clock.tick()
@@ -391,22 +345,3 @@ def _clocks(work: Work) -> list[list[int]]:
     waited, features, _ = work.clocks
     theirs, mine = ([waited, features, took] for took in work.tried)
     return [mine if arm == CHALLENGED else theirs for arm in work.arms]
-
-
-def open_model(pilot: Pilot, folder: Path, name: str) -> LoadedModel:
-    """A stored model that fits the pilot. Raises `ModelError`."""
-    model = LoadedModel(ModelStore(folder).load(name), pilot.folder, pilot.manifest.adapters.runtime)
-    check_fit(pilot, model)
-    return model
-
-
-def load_models(pilot: Pilot, folder: Path) -> dict[str, LoadedModel]:
-    """The champion, and the previous one where there is one that fits. Raises `ModelError`."""
-    store = ModelStore(folder)
-    runtime = pilot.manifest.adapters.runtime
-    models = {CHAMPION: LoadedModel(store.champion(), pilot.folder, runtime)}
-    previous = store.previous()
-    if previous is not None and previous.content["recipe_digest"] == pilot.recipe_digest and \
-            tuple(previous.content["inputs"]) == pilot.inputs:
-        models[PREVIOUS] = LoadedModel(previous, pilot.folder, runtime)
-    return models

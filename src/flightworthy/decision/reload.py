@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flightworthy.decision.engine import Engine, load_models
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.fallback import CHALLENGER
 from flightworthy.decision.line import FeatureRows, Line, check_fit
 from flightworthy.decision.recovery import advance_from_ledger
+from flightworthy.decision.rooms import load_models
 from flightworthy.governance.ledger import DECISION
 from flightworthy.ground.errors import DataError, ModelError
 from flightworthy.integration.features.state import FeatureState

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flightworthy.decision.course import APPROVAL, HOLD, PROMOTE, ROLLOUT, START, STEPS, Course, target
-from flightworthy.decision.engine import Engine, open_model
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.fallback import CHAMPION
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import ActRecord
+from flightworthy.decision.rooms import open_model
 from flightworthy.governance.ledger import ACT, Ledger
 from flightworthy.ground.errors import DataError
 from flightworthy.model.artifact import ModelStore

@@ -11,8 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flightworthy.decision.engine import Engine, Rooms
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.replay import replay
+from flightworthy.decision.rooms import Rooms
 from flightworthy.delivery.evidence import Evidence, gather, summary
 from flightworthy.delivery.report.page import render
 from flightworthy.ground import figures

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flightworthy.decision.engine import Rooms
 from flightworthy.decision.learn import History, Labelled, read_history, table_of
 from flightworthy.decision.line import Line
+from flightworthy.decision.rooms import Rooms
 from flightworthy.ground import registry
 from flightworthy.integration.contract import Raw
 from flightworthy.integration.sources import Row, Source

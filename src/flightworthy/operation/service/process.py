@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from flightworthy.decision.engine import Engine, load_models
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.fallback import CHAMPION
 from flightworthy.decision.line import FeatureRows, Line
+from flightworthy.decision.rooms import load_models
 from flightworthy.decision.work import Arrivals
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.manifest.load import load

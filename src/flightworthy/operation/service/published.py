@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flightworthy.decision.engine import Rooms
+from flightworthy.decision.rooms import Rooms
 from flightworthy.governance.ledger import Ledger
 from flightworthy.governance.log import static
 from flightworthy.governance.log.tiles import Tile

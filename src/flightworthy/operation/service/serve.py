@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flightworthy.decision.engine import Rooms
+from flightworthy.decision.rooms import Rooms
 from flightworthy.governance.privacy.keys import PrivacyKeys
 from flightworthy.governance.privacy.vault import Cover
 from flightworthy.ground.clock import SystemClock

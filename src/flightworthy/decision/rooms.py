@@ -1,0 +1,79 @@
+"""Where a pilot keeps its variable data, and the models that are kept there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flightworthy.decision.fallback import CHAMPION, PREVIOUS
+from flightworthy.decision.line import check_fit
+from flightworthy.governance.ledger import Ledger
+from flightworthy.governance.privacy.keys import PrivacyKeys
+from flightworthy.governance.privacy.vault import Vault
+from flightworthy.governance.secrets import Secrets
+from flightworthy.ground import registry
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.model.artifact import ModelStore
+from flightworthy.model.asked import LoadedModel
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Where a pilot keeps its variable data."""
+
+    ledger_url: str
+    models: Path
+    state: Path
+    base: Path
+    secrets_url: str
+
+    @classmethod
+    def of(cls, pilot: Pilot, base: Path) -> Rooms:
+        """Resolve the manifest's URLs; relative ones start at ``base``."""
+        adapters = pilot.manifest.adapters
+        return cls(adapters.ledger, base / adapters.models.removeprefix("file:///"),
+                   base / adapters.state.removeprefix("file:///"), base, adapters.secrets)
+
+    def open_ledger(self, read_only: bool = False) -> Ledger:
+        """The ledger behind its URL. Raises `AdapterError` or `LedgerError`."""
+        opened: Ledger = registry.find("ledgers", self.ledger_url)(self.ledger_url, base=self.base,
+                                                                   read_only=read_only)
+        return opened
+
+    @property
+    def part(self) -> str:
+        """The shard these rooms belong to, by the name of their folder; empty where there are no shards."""
+        return self.base.name if self.base.name.startswith("shard-") else ""
+
+    @property
+    def expired(self) -> Path:
+        """The feature state of all that expired."""
+        return self.state / "expired.npz"
+
+    def open_secrets(self) -> Secrets:
+        """The secrets behind their URL. Raises `AdapterError`."""
+        opened: Secrets = registry.find("secrets", self.secrets_url)(self.secrets_url, base=self.base)
+        return opened
+
+    def open_vault(self, pilot: Pilot, ledger: Ledger) -> Vault | None:
+        """The keys of the people in a ledger; None where the manifest says nothing of people. Raises `AdapterError`."""
+        return None if pilot.manifest.privacy is None else Vault(ledger.subjects, PrivacyKeys(self.open_secrets()))
+
+
+def open_model(pilot: Pilot, folder: Path, name: str) -> LoadedModel:
+    """A stored model that fits the pilot. Raises `ModelError`."""
+    model = LoadedModel(ModelStore(folder).load(name), pilot.folder, pilot.manifest.adapters.runtime)
+    check_fit(pilot, model)
+    return model
+
+
+def load_models(pilot: Pilot, folder: Path) -> dict[str, LoadedModel]:
+    """The champion, and the previous one where there is one that fits. Raises `ModelError`."""
+    store = ModelStore(folder)
+    runtime = pilot.manifest.adapters.runtime
+    models = {CHAMPION: LoadedModel(store.champion(), pilot.folder, runtime)}
+    previous = store.previous()
+    if previous is not None and previous.content["recipe_digest"] == pilot.recipe_digest and \
+            tuple(previous.content["inputs"]) == pilot.inputs:
+        models[PREVIOUS] = LoadedModel(previous, pilot.folder, runtime)
+    return models
