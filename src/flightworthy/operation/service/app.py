@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from flightworthy.decision.course import START, Course, target
+from flightworthy.decision.course import ABORT, START, Course, target
 from flightworthy.decision.people import ACTS
 from flightworthy.decision.rollout import check, describe
 from flightworthy.ground.clock import Clock
@@ -267,7 +267,7 @@ class App:
         try:
             check(asked.step, asked.why)
             async with self._turning:
-                found, name = await self._stands(asked.model if asked.step == START else "")
+                found, name = await self._stands(asked.model if asked.step == START else "", some=asked.step == ABORT)
                 if asked.rollout not in (0, *(course.number for course in found)):
                     raise DataError("another rollout is under way", found=found[0].number, expected=f"{asked.rollout}")
                 there = target(found, asked.step, self._stages, name)
@@ -291,8 +291,11 @@ class App:
     def _stages(self) -> list[float]:
         return self.desk.pilot.manifest.rollout.stages
 
-    async def _stands(self, model: str = "") -> tuple[list[Course], str]:
-        told = await self._every(wire.ROLL, encode(Roll("", "", "", None, model)), "it cannot be told", 409 if model else 503)
+    async def _stands(self, model: str = "", some: bool = False) -> tuple[list[Course], str]:
+        """Where each shard stands, or ``some`` of them: an abort does not wait for one that is down."""
+        asked = await self._ask(wire.ROLL, encode(Roll("", "", "", None, model)))
+        answered = [each for each in asked if each[0] == 200]
+        told = _all_of(answered if some and answered else asked, "it cannot be told", 409 if model else 503)
         found = [msgspec.json.decode(each, type=Stands) for each in told]
         return [stands.course for stands in found], found[0].model
 
