@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 from flightworthy.cli.people import engines
-from flightworthy.cli.pilots import parts, say
+from flightworthy.cli.pilots import parts, rooms, say
 from flightworthy.cli.service import call
 from flightworthy.cli.service import span as seconds
-from flightworthy.decision.course import Course
+from flightworthy.decision.course import ABORT, PROMOTE, Course
 from flightworthy.decision.line import Line
 from flightworthy.decision.rollout import acts, describe, roll_all
 from flightworthy.decision.rollout import approve as approval
+from flightworthy.decision.rooms import Rooms
 from flightworthy.ground.clock import SystemClock, iso
 from flightworthy.ground.errors import LedgerError
 from flightworthy.manifest.load import load
@@ -51,11 +52,13 @@ def watch(path: Path, service: str, every: str, var: Path | None) -> None:
     pause = seconds(every) / 1e6
     pilot, shown = load(path), ""
 
-    def abort(number: int, why: str) -> None:
-        call(service, "/v1/rollout", "PUT", {"step": "abort", "why": why, "rollout": number})
+    def take(step: str, at: Course, why: str) -> None:
+        call(service, "/v1/rollout", "PUT", {"step": step, "why": why, "rollout": at.number,
+                                             "stage": 0 if step == ABORT else at.stage + 1})
 
     with parts(pilot, var) as opened:
-        over = Watch(pilot, [ledger for ledger, *_ in opened], abort)
+        models = Rooms.of(pilot, rooms(pilot, var)).models
+        over = Watch(pilot, [(ledger, vault) for ledger, vault, _ in opened], models, take)
         while True:
             try:
                 look = over.look()
@@ -67,12 +70,12 @@ def watch(path: Path, service: str, every: str, var: Path | None) -> None:
             if told != shown:
                 say(f"{iso(SystemClock().now())}  {told}")
                 shown = told
-            if look.rolled_back:
+            if look.step:
                 for name, verdict in look.gates.items():
-                    say(f"rolled back; {say_gate(name, verdict)}")
-            if not look.rolled_back and not look.open:
+                    say(f"{'rolled back' if look.rolled_back else look.step}; {say_gate(name, verdict)}")
+            elif not look.open:
                 say("no rollout is under way")
-            if look.rolled_back or not look.open:
+            if look.step in (ABORT, PROMOTE) or not look.open:
                 return
             time.sleep(pause)
 

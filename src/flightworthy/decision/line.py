@@ -178,6 +178,12 @@ class Line:
             self._actions(np.full(len(by), self._order[BASELINE]), base), moments.arrived, moments.decided, moments.clocks,
             repeat(self._pilot_digest), chosen.amounts(), base.amounts(), by_row, consents or repeat(0)))
 
+    def would(self, frame: Floats, outputs: Floats) -> list[tuple[str, float | None]]:
+        """Actions and quantities that follow from these answers of a model (n, outputs)."""
+        frame[:, self.frames.outputs] = outputs
+        choice = Choice(*self._policies[CHAMPION].decide(frame))
+        return list(zip(self._actions(np.zeros(len(frame), np.int64), choice), choice.amounts(), strict=True))
+
     def _choose(self, frame: Floats, who: Ints, base: Choice) -> Choice:
         """Each row's rule and quantity by the policy that decides it."""
         if not len(who):

@@ -92,4 +92,5 @@ def describe(course: Course, stages: int) -> str:
     if not course.number:
         return "no rollout"
     what = f"rollout {course.number}, challenger {course.model[:12]}: {course.state}"
-    return f"{what}, stage {course.stage + 1} of {stages}, {course.share:.4g} of all not held out" if course.open else what
+    share = f"{course.share:.4g} of all not held out" if course.share else "a shadow"
+    return f"{what}, stage {course.stage + 1} of {stages}, {share}" if course.open else what

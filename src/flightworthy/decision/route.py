@@ -27,6 +27,11 @@ class Draw:
         return (int.from_bytes(mixed, "big") >> 11) / (1 << 53)
 
 
+def rollout_salt(salt: str, number: int) -> str:
+    """What a rollout draws with."""
+    return f"{salt}/rollout {number}"
+
+
 class Router:
     """Assigns an entity as a whole: to the holdout (control group), to the challenger of the rollout, or to the champion.
 
@@ -42,7 +47,7 @@ class Router:
     def follow(self, course: Course) -> None:
         """From here on assign as a rollout says."""
         self.course = course
-        self._challenged = Draw(f"{self.salt}/rollout {course.number}")
+        self._challenged = Draw(rollout_salt(self.salt, course.number))
         self._known.clear()
 
     def arms(self, entities: Sequence[str | int]) -> list[str]:

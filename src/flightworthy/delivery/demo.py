@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +16,12 @@ from flightworthy.decision.replay import replay
 from flightworthy.decision.rooms import Rooms
 from flightworthy.delivery.evidence import Evidence, gather, summary
 from flightworthy.delivery.report.page import render
+from flightworthy.delivery.rollouts import rehearse, rivals
 from flightworthy.ground import figures
 from flightworthy.ground.clock import micros
 from flightworthy.ground.errors import DataError
 from flightworthy.integration.contract import Raw
-from flightworthy.integration.sources import Records, chunked, rows
+from flightworthy.integration.sources import Records, Source, chunked, rows
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn, stream
 from flightworthy.operation.feed import Peek, merged
@@ -40,6 +41,7 @@ class Material:
     trained_at: int | None
     now: int | None
     origin: str
+    rivals: dict[str, Any] | None = None  # how the champion and the challengers of its rollouts are made
 
 
 def simulated(pilot: Pilot, folder: Path, seed: int) -> Material:
@@ -58,11 +60,11 @@ def simulated(pilot: Pilot, folder: Path, seed: int) -> Material:
     spec.loader.exec_module(module)
     made = module.simulate(folder, seed)
     before = _lines(folder / made["history_outcomes"])
-    history, live = (learn.open_source(str(folder / made[name]), pilot) for name in ("history", "live"))
-    past = learn.labelled(pilot, rows(history.chunks()), learn.outcomes_by_id(pilot, before))
+    history, live = (Chunks(learn.open_source(str(folder / made[name]), pilot)) for name in ("history", "live"))
+    past = learn.labelled(pilot, rows(iter(history)), learn.outcomes_by_id(pilot, before))
     outcomes = before + _lines(folder / made["live_outcomes"])
-    return Material(past, history.chunks(), live.chunks(), outcomes, _instant(made["trained_at"]), _instant(made["now"]),
-                    f"Simulated data (seed {seed}): no real person or company is in it.")
+    return Material(past, history, live, outcomes, _instant(made["trained_at"]), _instant(made["now"]),
+                    f"Simulated data (seed {seed}): no real person or company is in it.", made.get("rivals"))
 
 
 def given(pilot: Pilot, data: str) -> Material:
@@ -77,6 +79,16 @@ def given(pilot: Pilot, data: str) -> Material:
     start = peek.event(records[half].raw)[0]
     return Material(learn.labelled(pilot, records[:half]), chunked(records[:half]), chunked(records[half:]), [], start, None,
                     f"Data: {Path(data).name}.")
+
+
+class Chunks:
+    """The records of a source, as often as one likes."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[Records]:
+        return iter(self._source.chunks())
 
 
 def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
@@ -104,6 +116,12 @@ def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
         evidence = gather(pilot, ledger, newest[0], report, replayed, trained.metrics, trained.gain,
                           trained.artifact.digest, memory, advance, vault)
     ledger.close()
+    if material.rivals is not None and material.trained_at is not None:
+        with bar("training a champion and its challengers"):
+            models = rivals(pilot, learned.history, material.rivals, material.trained_at)
+        evidence.rollouts = rehearse(pilot, material.rivals, models, newest[0],
+                                     lambda: merged(pilot, material.live, material.outcomes, material.now, material.history),
+                                     out / "rollouts", bar, report.records)
     with bar("drawing the report"):
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.html").write_text(render(evidence, material.origin), encoding="utf-8")

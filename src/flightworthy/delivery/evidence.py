@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flightworthy.decision.replay import ReplayReport
 from flightworthy.decision.route import HOLDOUT
 from flightworthy.decision.valuation import PENDING, Judged, Valuation, judge, value
+from flightworthy.delivery.rollouts import Rollout
 from flightworthy.governance.ledger import Ledger
 from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.pilot import Pilot
@@ -55,6 +56,7 @@ class Evidence:
     model: str
     memory: list[dict[str, Any]]
     points: list[tuple[float, float]] = field(default_factory=list)  # (prediction, label) of a regression
+    rollouts: list[Rollout] = field(default_factory=list)
 
 
 class Collector:
@@ -149,4 +151,8 @@ def summary(evidence: Evidence) -> dict[str, Any]:
         "decisions_per_second": round(evidence.stream.decisions / max(evidence.stream.seconds, 1e-9), 1),
         "replay_mismatches": evidence.replay.mismatches, "replayed": evidence.replay.decisions,
         "model": evidence.model,
+        "rollouts": [{"name": told.name, "state": told.state, "steps": [turn.step for turn in told.turns],
+                      "decisions": told.tried[0], "worth_more": round(told.tried[1], 2), "worth_more_everybody":
+                      round(told.everybody[1], 2), "auc": told.ranking[0], "champion_auc": told.ranking[1],
+                      "replay_mismatches": told.replayed[1]} for told in evidence.rollouts],
     }

@@ -141,6 +141,13 @@ class Frames:
         self._derived.run(frame)
         return frame
 
+    def rebuild(self, numbers: Floats, features: Floats) -> Floats:
+        """The frame of decisions whose features were kept (n, features)."""
+        frame = np.full((len(features), self.width), np.nan)
+        frame[:, : self._first] = numbers
+        frame[:, self.features] = features
+        return frame
+
 
 def _floats(events: Sequence[Any], values: Callable[[Any], tuple[Any, ...]], width: int) -> Floats:
     """What ``values`` takes of each event, as numbers (n, width)."""

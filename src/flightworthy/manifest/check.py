@@ -333,10 +333,12 @@ class Checker:
         if self.m.rollout.by is not None:
             self.one_of(("rollout", "by"), self.m.rollout.by, self.m.events.entities, "entity")
         stages = self.m.rollout.stages
-        if not all(a < b for a, b in pairwise([0.0, *stages, 1.0])):
-            self.wrong(("rollout", "stages"), "stages grow, each above 0% and below 100%", hint="such as [5%, 20%, 50%]")
-        if not 0 < self.m.rollout.risk < 1:
-            self.wrong(("rollout", "risk"), "a risk lies between 0% and 100%", hint="such as 5%")
+        if not all(a < b for a, b in pairwise([*stages, 1.0])) or stages == [0.0]:
+            self.wrong(("rollout", "stages"), "stages grow and end above 0% and below 100%", hint="such as [0%, 5%, 20%, 50%]")
+        for name in ("risk", "tolerance", "shift"):
+            share = getattr(self.m.rollout, name)
+            if share is not None and not 0 < share < 1:
+                self.wrong(("rollout", name), "it lies between 0% and 100%", hint="such as 5%")
         outcomes = self.m.outcomes
         if outcomes.horizon is not None and outcomes.horizon < outcomes.delay:
             self.wrong(("outcomes", "horizon"), f"shorter than the delay of {say(outcomes.delay)}")

@@ -85,8 +85,7 @@ class Pilot:
     def digest(self) -> str:
         """Names everything that shapes a decision: contract, features, policy, routing, reasons, objective."""
         spec = self.manifest.model_dump(mode="json", by_alias=True, exclude={"adapters", "description", "service"})
-        for name in ("stages", "approvals", "risk", "margin"):  # who gets a challenger is said by acts in the ledger
-            del spec["rollout"][name]
+        spec["rollout"] = {name: spec["rollout"][name] for name in ("by", "holdout", "salt")}  # the rest is said by acts
         if spec["privacy"] is None:  # as before there was such a section
             del spec["privacy"]
         return fingerprint(spec)

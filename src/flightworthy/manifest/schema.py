@@ -189,6 +189,14 @@ class Privacy(Section):
     retention: Duration | None = Field(None, description="how long records are kept; unset: for ever")
 
 
+class Least(Section):
+    """What a stage of a rollout takes at least before the next one."""
+
+    decisions: int = Field(1000, ge=1, description="of the challenger, in the stage")
+    time: Duration = Field("7d", validate_default=True,
+                           description="event time since the stage's first decision; a week has all its days")
+
+
 class Rollout(Section):
     """Who gets the model."""
 
@@ -196,10 +204,20 @@ class Rollout(Section):
     holdout: Percent = Field(0.05, description="control group, decided by the baseline policy")
     salt: str = Field("", description="change it to draw the groups anew")
     stages: list[Percent] = Field(["5%", "20%", "50%"], min_length=1, max_length=20, validate_default=True,
-                                  description="a challenger's growing share of all who are not held out")
+                                  description="a challenger's growing share of all who are not held out; 0% first: a shadow")
     approvals: int = Field(0, ge=0, le=20, description="how many others must approve before one promotes the challenger")
     risk: Percent = Field("5%", validate_default=True, description="of rolling back a challenger that is no worse, at most")
     margin: Percent = Field("10%", validate_default=True, description="how much more often it may fail, or be slow")
+    tolerance: Percent = Field("0.1%", validate_default=True,
+                               description="share of failures that is fine whatever the champion's is")
+    shift: Percent | None = Field(None, description="share of decisions that may become others, at most (default: any)")
+    loss: Number = Field(Decimal(0), ge=0,
+                         description="how much less a decision may be worth, in the currency; 0: it is proven to be worth more")
+    value: Literal["arms", "counterfactual"] = Field(
+        "arms", description="compare what the arms earned; or both models on the same decisions, where the truth does not depend "
+                            "on the action")
+    least: Least = Field(default_factory=Least)
+    automatic: bool = Field(False, description="the watch advances and promotes, too, when every gate agrees")
 
 
 class Price(Section):

@@ -54,7 +54,7 @@ def per_decision(groups: Groups, alpha: float = 0.05) -> Interval:
     fewer than `FEWEST_CASES` of a label."""
     if not groups.treated or not groups.holdout:
         return Interval(math.nan, -math.inf, math.inf)
-    (a, var_a, n_a), (b, var_b, n_b) = _ratio(groups.treated), _ratio(groups.holdout)
+    (a, var_a, n_a), (b, var_b, n_b) = mean_of(groups.treated), mean_of(groups.holdout)
     n = n_a + n_b
     return asymptotic(a - b, math.sqrt((var_a + var_b) * n) if _told(groups, (False, True)) else math.inf, n, alpha)
 
@@ -64,7 +64,7 @@ def against_baseline(groups: Groups, alpha: float = 0.05) -> Interval:
     depend on the action."""
     if not groups.paired:
         return Interval(math.nan, -math.inf, math.inf)
-    mean, variance, n = _ratio(groups.paired)
+    mean, variance, n = mean_of(groups.paired)
     return asymptotic(mean, math.sqrt(variance * n) if _told(groups, (False,)) else math.inf, n, alpha)
 
 
@@ -73,7 +73,7 @@ def decisions(totals: Mapping[str, list[float]]) -> int:
     return int(sum(count for count, _ in totals.values()))
 
 
-def _ratio(totals: Totals) -> tuple[float, float, int]:
+def mean_of(totals: Totals) -> tuple[float, float, int]:
     """Value per decision, the variance of that estimate, and the number of entities."""
     names = sorted(totals)
     count = math.fsum(totals[name][0] for name in names)

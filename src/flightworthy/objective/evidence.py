@@ -59,6 +59,35 @@ def below_ratio(inside: npt.ArrayLike, events: npt.ArrayLike, share: npt.ArrayLi
     return above_ratio(n - k, n, 1 - p, 1 / ratio)
 
 
+def above_rate(bad: npt.ArrayLike, all_: npt.ArrayLike, rate: float) -> Floats:
+    """Evidence that something happens to a larger share than ``rate``: ``bad`` of ``all_``. The likelihood ratio of shares
+    beyond it, bet on as above; a martingale for independent trials at the claimed share, and less below it.
+
+    >>> round(float(above_rate(30, 1000, 0.01)), 2)
+    9.59
+    """
+    return _rate(bad, all_, rate, np.log(np.minimum(rate * np.exp(_STEPS), (1 + rate) / 2)))
+
+
+def below_rate(bad: npt.ArrayLike, all_: npt.ArrayLike, rate: float) -> Floats:
+    """Evidence that it happens to a smaller share.
+
+    >>> below_rate(0, 2000, 0.001) < math.log(20) < below_rate(0, 6000, 0.001)
+    True
+    """
+    return _rate(bad, all_, rate, math.log(rate) - _STEPS)
+
+
+def _rate(bad: npt.ArrayLike, all_: npt.ArrayLike, rate: float, at: Floats) -> Floats:
+    k, n = (np.asarray(x, float)[..., None] for x in (bad, all_))
+    return _mixed(k * (at - math.log(rate)) + (n - k) * (np.log1p(-np.exp(at)) - math.log1p(-rate)), _BETS)
+
+
+def either(first: float, second: float) -> float:
+    """Evidence against two claims made together, from evidence against each: their mean is an e-value, too."""
+    return float(np.logaddexp(first, second) - math.log(2))
+
+
 def above_zero(total: npt.ArrayLike, squares: npt.ArrayLike, scale: npt.ArrayLike) -> Floats:
     """Evidence that differences of pairs are above zero on average, from their sum and the sum of their squares.
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flightworthy.objective.evidence import Floats, above_ratio, above_zero, below_ratio, scale_of
+from flightworthy.objective.evidence import Floats, above_rate, above_ratio, above_zero, below_rate, below_ratio, either, scale_of
 from flightworthy.objective.sequences import Interval
 
 ADVANCE, HOLD, ROLL_BACK = "advance", "hold", "roll back"
@@ -65,23 +65,57 @@ class Events(NamedTuple):
     both: int
 
 
-def rate_gate(stages: Sequence[Events], margin: float, risk: Risk) -> Verdict:
-    """Judge how often something bad happens; ``margin`` is relative: 0.1 allows a tenth more than the champion has.
+class Seen(NamedTuple):
+    """Of ``all`` decisions of the challenger so many were ``bad``."""
+
+    bad: int
+    all: int
+
+
+NOTHING = Seen(0, 0)
+
+
+def rate_gate(stages: Sequence[Events], margin: float, risk: Risk, tolerance: float = 0.0,
+              seen: Seen = NOTHING) -> Verdict:
+    """Judge how often something bad happens; ``margin`` is relative: 0.1 allows a tenth more than the champion has. A share below
+    ``tolerance`` is fine whatever the champion's is: where next to nothing fails, no ratio is ever known.
 
     >>> rate_gate([Events(0.5, 30, 40)], 0.1, Risk()).state
     'roll back'
     >>> rate_gate([], 0.1, Risk()).state
     'hold'
+    >>> rate_gate([Events(0.5, 1, 1)], 0.1, Risk(), 0.001, Seen(1, 10_000)).state
+    'advance'
     """
     told = np.array(stages, float).reshape(-1, 3)
     share, inside, events = told.T
     interval = _between(lambda x: float(above_ratio(inside, events, share, math.exp(x))),
                         lambda x: float(below_ratio(inside, events, share, math.exp(x))), risk.rollback, risk.advance, 8.0)
-    ratio = _ratio(share, inside, events)
+    ratio, few = _ratio(share, inside, events), events.sum() < FEWEST
+
+    def fine(times: float) -> float:
+        relative = -math.inf if few else float(below_ratio(times * inside, times * events, share, 1 + margin))
+        rare = float(below_rate(times * seen.bad, times * seen.all, tolerance)) if tolerance else -math.inf
+        return either(relative, rare) if tolerance else relative
+
     return Verdict.of(Interval(ratio, math.exp(interval[0]), math.exp(interval[1])),
-                      lambda times: float(above_ratio(times * inside, times * events, share)),
-                      lambda times: float(below_ratio(times * inside, times * events, share, 1 + margin)),
-                      risk, bool(events.sum() >= FEWEST))
+                      lambda times: float(above_ratio(times * inside, times * events, share)), fine, risk, True)
+
+
+def limit_gate(seen: Seen, limit: float, risk: Risk) -> Verdict:
+    """Judge a share that must not be larger than a limit; the interval is that of the share.
+
+    >>> [limit_gate(Seen(bad, 1000), 0.1, Risk()).state for bad in (20, 100, 200)]
+    ['advance', 'hold', 'roll back']
+    """
+    bad, all_ = seen
+    low, high = (_end(refuted, math.log(1e-9), math.log(1 - 1e-9)) for refuted in (
+        lambda x: float(above_rate(bad, all_, math.exp(x))) >= -math.log(risk.rollback),
+        lambda x: float(below_rate(bad, all_, -math.expm1(x))) >= -math.log(risk.advance)))
+    share = bad / all_ if all_ else math.nan
+    return Verdict.of(Interval(share, math.exp(low), -math.expm1(high)),
+                      lambda times: float(above_rate(times * bad, times * all_, limit)),
+                      lambda times: float(below_rate(times * bad, times * all_, limit)), risk, True)
 
 
 def value_gate(value: npt.ArrayLike, count: npt.ArrayLike, margin: float, risk: Risk) -> Verdict:

@@ -45,15 +45,17 @@ class StreamReport:
 
 
 def run(engine: Engine, lots: Iterable[Lot], source: str, batch: int = BATCH, key: str | None = None,
-        watch: Callable[[StreamReport], None] | None = None, snapshot_every: int = 500) -> StreamReport:
+        watch: Callable[[StreamReport], None] | None = None, snapshot_every: int = 500,
+        between: Callable[[StreamReport], None] | None = None) -> StreamReport:
     """Decide all arrivals. With a ``key``, the ledger notes under it how far they were read, and a later run with the same
     key goes on from there: it must stand for these very arrivals in this very order (see `identity`). A snapshot of the
-    feature state is written every so many batches, once they are durable.
+    feature state is written every so many batches, once they are durable. ``between`` is called after each batch when all is
+    durable and nothing under way: there a rollout may take a step.
 
     Returns when everything is durable. An error of any stage ends the run: the engine is recovered to its ledger, and
     the error is raised.
     """
-    pipe = _Pipe(engine, source, key, watch, snapshot_every)
+    pipe = _Pipe(engine, source, key, watch, snapshot_every, between)
     start = engine.ledger.progress(key) if key is not None else 0
     with rare_collections(), publishing(engine):
         return pipe.run(batches(lots, batch, start), start)
@@ -112,8 +114,9 @@ def _joined(first: Lot, second: Lot) -> Lot:
 
 class _Pipe:
     def __init__(self, engine: Engine, source: str, key: str | None, watch: Callable[[StreamReport], None] | None,
-                 snapshot_every: int) -> None:
+                 snapshot_every: int, between: Callable[[StreamReport], None] | None) -> None:
         self.engine, self.source, self.key, self.watch, self.snapshot_every = engine, source, key, watch, snapshot_every
+        self.between = between
         self.prepared = 0
         self.report = StreamReport()
         self.seconds: Counter[str] = Counter()
@@ -157,15 +160,16 @@ class _Pipe:
             position += len(chunk.raws)
             self.prepared += 1
             self._put(self.to_score, (work, position))
-            if self.prepared % self.snapshot_every == 0:
-                self._snapshot()
+            if self.prepared % self.snapshot_every == 0 and self._settled():
+                self.engine.save()  # a snapshot must not be ahead of the ledger
+            if self.between is not None and self._settled():
+                self.between(self.report)
 
-    def _snapshot(self) -> None:
-        """Let the later stages catch up: a snapshot must not be ahead of the ledger."""
+    def _settled(self) -> bool:
+        """Let the later stages catch up; false when one of them failed."""
         while self.report.batches < self.prepared and not self.failure:
             time.sleep(0.001)
-        if not self.failure:
-            self.engine.save()
+        return not self.failure
 
     def _score(self) -> None:
         tick = self.engine.clock.tick

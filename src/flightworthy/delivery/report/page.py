@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from flightworthy.decision.valuation import Judged
 from flightworthy.delivery.evidence import Evidence, summary
 from flightworthy.delivery.report import pictures
+from flightworthy.delivery.rollouts import Rollout
 from flightworthy.ground.clock import iso, say
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.ground.money import say as money
@@ -26,6 +28,15 @@ def render(evidence: Evidence, origin: str) -> str:
     return Environment(autoescape=True).from_string(source).render(**_facts(evidence, origin))
 
 
+def _rollout(told: Rollout, unit: str) -> dict[str, Any]:
+    tried, everybody = (f"{money(Decimal(f'{worth:.2f}'), unit)}" for _, worth in (told.tried, told.everybody))
+    return {"name": told.name, "says": told.says, "state": told.state, "drawn": pictures.rollout(told, unit),
+            "badge": {"promoted": "met", "aborted": "not"}.get(told.state, ""), "tried": told.tried[0], "all": told.everybody[0],
+            "earned": tried, "everybody": everybody, "auc": f"{told.ranking[0]:.3f}", "theirs": f"{told.ranking[1]:.3f}",
+            "turns": [{"at": iso(turn.at)[:16], "step": turn.step, "decisions": turn.decisions, "why": turn.why.split("; ")}
+                      for turn in told.turns], "replayed": told.replayed[0], "mismatches": told.replayed[1]}
+
+
 def _facts(evidence: Evidence, origin: str) -> dict[str, Any]:
     worth, goal = evidence.valuation, evidence.pilot.manifest.objective
     unit = worth.currency
@@ -40,6 +51,7 @@ def _facts(evidence: Evidence, origin: str) -> dict[str, Any]:
     return {"pilot": evidence.pilot.manifest, "origin": origin, "at": iso(evidence.now), "verdict": verdict,
             "because": because, "summary": summary(evidence), "worth": worth, "drawn": drawn, "latency": latency,
             "earned": _words(worth.total(worth.effect), unit), "paired": _words(worth.total(worth.paired), unit),
+            "rollouts": [_rollout(each, unit) for each in evidence.rollouts],
             "per_thousand": _words(worth.per_thousand, unit), "realised": money(worth.realised, unit),
             "unknown": [money(x, unit) for x in worth.unknown], "cost": money(worth.running_cost, unit),
             "found": evidence.detection, "samples": [_sample(s, unit, evidence.pilot.inputs) for s in evidence.samples],

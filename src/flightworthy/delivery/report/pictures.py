@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from flightworthy.delivery.evidence import Detection, Evidence
+from flightworthy.delivery.rollouts import Rollout
 from flightworthy.ground.clock import moment
 
 INK, MUTED, OURS, THEIRS, WARN = "#1c2733", "#6b7a89", "#0b7285", "#c2410c", "#e8b04b"
@@ -57,6 +59,31 @@ def cumulative_value(evidence: Evidence) -> str:
     axes.set_ylabel(f"cumulative value, {evidence.valuation.currency}")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     axes.legend(frameon=False, loc="best")
+    locator = AutoDateLocator(maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    return _svg(figure)
+
+
+def rollout(told: Rollout, currency: str) -> str:
+    """What the value gate said of a challenger, look by look, and where its share changed. Empty where it never said a number."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    known = [(at, interval) for at, interval in told.seen if math.isfinite(interval.low) and math.isfinite(interval.high)]
+    figure, axes = _figure(height=2.3)
+    x: Any = [moment(at) for at, _ in known]
+    axes.plot(x, [1000 * interval.value for _, interval in known], color=OURS, linewidth=2.0)
+    axes.fill_between(x, [1000 * i.low for _, i in known], [1000 * i.high for _, i in known], color=OURS, alpha=0.15)
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    for turn in told.turns:
+        when: Any = moment(turn.at)
+        axes.axvline(when, color=THEIRS, linewidth=1.0, linestyle="--")
+        axes.annotate(turn.step, (when, 1.0), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, color=THEIRS,
+                      ha="right", va="top", xytext=(-2, -2), textcoords="offset points")
+    if told.seen:
+        start, end = moment(told.seen[0][0]), moment(told.seen[-1][0])
+        axes.set_xlim(start, end + (end - start) * 0.03)
+    axes.set_ylabel(f"{currency} per 1,000, more\nthan the champion")
     locator = AutoDateLocator(maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

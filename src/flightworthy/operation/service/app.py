@@ -46,14 +46,18 @@ _BUSY = Reply(503, encode(problem(503, "busy", "too many records wait", next_ste
                                   retry=True)), PROBLEM, b"retry-after: 1\r\n")
 
 
+LONGEST_WHY = 2000  # of an act
+
+
 class Step(msgspec.Struct, forbid_unknown_fields=True):
     """A request to take a step of a rollout; ``model``: of a start, the beginning of the challenger's digest; ``rollout``: the
-    one that is meant, 0: whichever is under way."""
+    one that is meant, 0: whichever is under way; ``stage``: where it is meant to stand, counted from 1, 0: wherever it does."""
 
     step: str
     why: str
     model: str = ""
     rollout: int = 0
+    stage: int = 0
 
 
 class Approval(msgspec.Struct, forbid_unknown_fields=True):
@@ -270,8 +274,10 @@ class App:
                 found, name = await self._stands(asked.model if asked.step == START else "", some=asked.step == ABORT)
                 if asked.rollout not in (0, *(course.number for course in found)):
                     raise DataError("another rollout is under way", found=found[0].number, expected=f"{asked.rollout}")
+                if asked.stage not in (0, lowest := 1 + min(course.stage for course in found)):
+                    raise DataError("it stands at another stage", found=lowest, expected=f"{asked.stage}")
                 there = target(found, asked.step, self._stages, name)
-                told = await self._every(wire.ROLL, encode(Roll(asked.step, caller.name, asked.why[:500], there)),
+                told = await self._every(wire.ROLL, encode(Roll(asked.step, caller.name, asked.why[:LONGEST_WHY], there)),
                                          "the step could not be taken everywhere")
         except DataError as error:
             raise RefusedError(problem(409, "rollout", error.what, str(error))) from None
@@ -282,7 +288,7 @@ class App:
         asked = _read(request.body, Approval, '{"rollout": N, "why": "…"}')
         if not asked.why:
             raise RefusedError(problem(400, "why", "an act needs a reason"))
-        wish = Roll(APPROVE, caller.name, asked.why[:500], Course(asked.rollout))
+        wish = Roll(APPROVE, caller.name, asked.why[:LONGEST_WHY], Course(asked.rollout))
         async with self._turning:
             told = await self._every(wire.ROLL, encode(wish), "it could not be approved everywhere", 409)
         return Reply(200, b"[" + b",".join(told) + b"]")

@@ -32,8 +32,9 @@ def document(pilot: Pilot) -> dict[str, Any]:
                 "put": _asked(_plain("turn", "Turn the kill switch", 400, 401, 403, 413, 503), on="boolean", why="string")},
             "/v1/rollout": {
                 "get": _plain("rollout", "Where the rollout stands, on each shard", 401, 403, 409, 503),
-                "put": _asked(_plain("roll", "Take a step of the rollout", 400, 401, 403, 409, 413, 503), ("model", "rollout"),
-                              step="string", why="string", model="string", rollout="integer")},
+                "put": _asked(_plain("roll", "Take a step of the rollout", 400, 401, 403, 409, 413, 503),
+                              ("model", "rollout", "stage"), step="string", why="string", model="string", rollout="integer",
+                              stage="integer")},
             "/v1/rollout/approvals": {
                 "post": _asked(_plain("approve", "Approve of a rollout's promotion", 400, 401, 403, 409, 413, 503),
                                rollout="integer", why="string")},

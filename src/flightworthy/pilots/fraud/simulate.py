@@ -57,7 +57,17 @@ def simulate(folder: Path, seed: int = 7, size: Size = Size()) -> dict[str, Any]
     (folder / "live_outcomes.ndjson").write_text(_ndjson(r for r in reports if r["known_at"] >= cut))
     now = START + timedelta(days=size.days + 7)
     return {"history": "history.ndjson", "history_outcomes": "history_outcomes.ndjson", "live": "live.ndjson",
-            "live_outcomes": "live_outcomes.ndjson", "trained_at": cut, "now": now.isoformat()}
+            "live_outcomes": "live_outcomes.ndjson", "trained_at": cut, "now": now.isoformat(), "rivals": rivals(size)}
+
+
+def rivals(size: Size) -> dict[str, Any]:
+    """A champion that is ten days older than it need be, and three that challenge it: changes to the manifest's model."""
+    return {"champion_at": _say((size.live_from - 10) * 86400.0), "challengers": [
+        {"name": "retrained", "says": "The same model, trained on ten days more.", "model": {}},
+        {"name": "weighted", "says": "Trained with frauds counted 60 times, as is often advised for rare cases: it ranks better, "
+         "and its scores are no probabilities any more.", "model": {"params": {"scale_pos_weight": 60}}},
+        {"name": "broken", "says": "Has no answer for cards older than any it has seen (45 days).",
+         "model": {"flavour": "python:broken.py:Broken"}}]}
 
 
 def _payments(rng: np.random.Generator, size: Size) -> dict[str, Any]:
