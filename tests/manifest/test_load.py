@@ -60,7 +60,7 @@ def problems(source: str) -> list[tuple[str, str, str]]:
     ("rounds: 200", "rounds: 200\n  inputs: [amount, nothing.*]", "model.inputs[1]", "unknown feature 'nothing.*'"),
     ("worth: amount}", "worth: amount > 1}", "objective.value[0].worth", "expected number"),
     ("{by: time, share", "{by: month, share", "model.train.split.by", "unknown entity 'month'"),
-    ("rollout: {by: card,", "rollout: {by: person,", "rollout.by", "unknown entity"),
+    ("by: card\n  holdout", "by: person\n  holdout", "rollout.by", "unknown entity"),
     ("pilot: card-fraud", "pilot: card-fraud\npilot: again", "pilot", "written twice"),
     ("pilot: card-fraud", "pilot: &a card-fraud", "", "anchors"),
 ])
