@@ -54,7 +54,7 @@ def approve(target: Target, number: Annotated[int, typer.Argument(help="Of the r
 @rollout.command("watch")
 def watch(pilot: PilotArg, service: Annotated[str, typer.Option("--service", help="Address of the running service.")],
           every: Annotated[str, typer.Option(help="Time from one look to the next.")] = "1s", var: Var = None) -> None:
-    """Read what is decided; roll back as soon as the challenger is worse, go on where the manifest lets it; ends with the rollout."""
+    """Roll back as soon as the challenger is worse, go on where the manifest lets it; ends with the rollout."""
     from flightworthy.cli import rollout as does
 
     does.watch(pilot, service, every, var)

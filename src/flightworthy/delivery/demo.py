@@ -118,7 +118,7 @@ def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
     ledger.close()
     if material.rivals is not None and material.trained_at is not None:
         with bar("training a champion and its challengers"):
-            models = rivals(pilot, learned.history, material.rivals, material.trained_at)
+            models = rivals(pilot, learned.history, learned.trained.artifact, material.rivals, material.trained_at)
         evidence.rollouts = rehearse(pilot, material.rivals, models, newest[0],
                                      lambda: merged(pilot, material.live, material.outcomes, material.now, material.history),
                                      out / "rollouts", bar, report.records)

@@ -19,6 +19,7 @@ from flightworthy.decision.replay import replay
 from flightworthy.decision.rollout import roll_all
 from flightworthy.decision.rooms import Rooms
 from flightworthy.decision.verdicts import VALUE
+from flightworthy.decision.work import OUTCOME
 from flightworthy.ground.clock import micros
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import Artifact, ModelStore
@@ -27,7 +28,7 @@ from flightworthy.model.train import train
 from flightworthy.objective.gates import Verdict
 from flightworthy.objective.sequences import Interval
 from flightworthy.operation import stream
-from flightworthy.operation.feed import Lot
+from flightworthy.operation.feed import Lot, Peek
 from flightworthy.operation.watching import Look, Watch
 
 WHO = "demo"
@@ -63,11 +64,14 @@ class Rollout:
     replayed: tuple[int, int] = (0, 0)  # decisions, mismatches
 
 
-def rivals(pilot: Pilot, history: History, told: dict[str, Any], now: int) -> tuple[Artifact, dict[str, Artifact]]:
-    """The champion and its challengers, by name. Raises `ModelError`."""
+def rivals(pilot: Pilot, history: History, newest: Artifact, told: dict[str, Any],
+           now: int) -> tuple[Artifact, dict[str, Artifact]]:
+    """The champion and its challengers, by name; ``newest``: the manifest's own model, trained at ``now`` as they are. Raises
+    `ModelError`."""
     line = Line(pilot, {})
     before = train(pilot, table_of(pilot, line, history, micros(datetime.fromisoformat(told["champion_at"]))))
-    return before.artifact, {each["name"]: _train(pilot, line, history, each["model"], now) for each in told["challengers"]}
+    return before.artifact, {each["name"]: _train(pilot, line, history, each["model"], now) if each["model"] else newest
+                             for each in told["challengers"]}
 
 
 def _train(pilot: Pilot, line: Line, history: History, changes: dict[str, Any], now: int) -> Artifact:
@@ -96,7 +100,7 @@ class Rehearsal:
     def run(self, lots: Iterator[Lot], now: int, advance: Callable[[int], None]) -> Rollout:
         """Decide all, follow the gates, and settle what it was worth at ``now`` (event time)."""
         out = self._out
-        stream.run(self._engine, lots, "live", watch=lambda r: advance(r.records), between=self._between)
+        stream.run(self._engine, self._needed(lots), "live", watch=lambda r: advance(r.records), between=self._between)
         self._settle(now)
         self._engine.close()
         ledger = Rooms.of(self._pilot, self._folder).open_ledger(read_only=True)
@@ -104,6 +108,19 @@ class Rehearsal:
         ledger.close()
         out.replayed = told.decisions, told.mismatches
         return out
+
+    def _needed(self, lots: Iterator[Lot]) -> Iterator[Lot]:
+        """All of it until the rollout ends; then only the outcomes of what was decided."""
+        peek = Peek(self._pilot)
+        for lot in lots:
+            if not self._done:
+                yield lot
+                continue
+            told = [raw for raw, kind in zip(lot.raws, lot.kinds or (), strict=False) if kind == OUTCOME]
+            ids = [str(peek.event(raw)[1]) for raw in told]
+            decided = self._engine.ledger.find(ids)
+            if kept := [raw for raw, name in zip(told, ids, strict=True) if name in decided]:
+                yield Lot(kept, [OUTCOME] * len(kept))
 
     def _between(self, report: stream.StreamReport) -> None:
         if not report.decisions or self._done:
