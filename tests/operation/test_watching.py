@@ -83,7 +83,7 @@ def test_a_challenger_that_fails_more_often_is_rolled_back_once(open_engine: Ope
     back = [look for look in looks if look.rolled_back]
     assert len(back) == len(said) == 1 and back[0].gates[FAILURES].state == ROLL_BACK
     assert back[0].gates[FAILURES].interval.low > 1
-    assert said[0].startswith("failures: roll back") and "of what is asked" in said[0]
+    assert said[0].startswith("failures: roll back") and "of the evidence needed" in said[0]
     assert [act.said["step"] for act in acts(engine.line, engine.ledger)][-1] == "abort"
     assert not looks[-1].open
     again = watching(engine, take)  # one that starts afterwards reads the same and has nothing to do

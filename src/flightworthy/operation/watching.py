@@ -93,7 +93,7 @@ class Watch:
 
     def _told(self, gates: dict[str, Verdict], names: list[str]) -> str:
         told = [describe(name, gates[name]) for name in names]
-        return "; ".join(told + [tally.said() for tally in self._tallies if tally.changed.all])
+        return "\n".join(told + [tally.said() for tally in self._tallies if tally.changed.all])
 
 
 def _halfway(courses: Sequence[Course]) -> bool:
@@ -106,5 +106,5 @@ def describe(name: str, verdict: Verdict) -> str:
     i, unit = verdict.interval, {FAILURES: "times the champion's", SLOW: "times the champion's", SHIFT: "of the decisions"}
     told = "nothing is known yet" if math.isnan(i.value) and name == VALUE else "none seen" if math.isnan(i.value) else \
         f"{i.value:.3g} {unit.get(name, 'more a decision')} [{i.low:.3g}, {i.high:.3g}]"
-    harm, fine = (f"{max(0.0, min(evidence, 99.0)):.2f}" for evidence in (verdict.harm, verdict.fine))
-    return f"{name}: {verdict.state}, {told}, evidence of harm {harm} of what is asked, of being fine {fine}"
+    against, for_it = (f"{max(0.0, min(evidence, 9.99)):.0%}" for evidence in (verdict.harm, verdict.fine))
+    return f"{name}: {verdict.state}, {told}; of the evidence needed {against} against it, {for_it} for it"

@@ -33,7 +33,7 @@ def _rollout(told: Rollout, unit: str) -> dict[str, Any]:
     return {"name": told.name, "says": told.says, "state": told.state, "drawn": pictures.rollout(told, unit),
             "badge": {"promoted": "met", "aborted": "not"}.get(told.state, ""), "tried": told.tried[0], "all": told.everybody[0],
             "earned": tried, "everybody": everybody, "auc": f"{told.ranking[0]:.3f}", "theirs": f"{told.ranking[1]:.3f}",
-            "turns": [{"at": iso(turn.at)[:16], "step": turn.step, "decisions": turn.decisions, "why": turn.why.split("; ")}
+            "turns": [{"at": iso(turn.at)[:16], "step": turn.step, "decisions": turn.decisions, "why": turn.why.splitlines()}
                       for turn in told.turns], "replayed": told.replayed[0], "mismatches": told.replayed[1]}
 
 

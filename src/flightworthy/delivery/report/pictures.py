@@ -69,11 +69,15 @@ def rollout(told: Rollout, currency: str) -> str:
     """What the value gate said of a challenger, look by look, and where its share changed. Empty where it never said a number."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    known = [(at, interval) for at, interval in told.seen if math.isfinite(interval.low) and math.isfinite(interval.high)]
+    guessed = [(at, interval) for at, interval in told.seen if math.isfinite(interval.value)]
+    known = [(at, interval) for at, interval in guessed if math.isfinite(interval.low) and math.isfinite(interval.high)]
+    if not guessed:
+        return ""
     figure, axes = _figure(height=2.3)
+    looked: Any = [moment(at) for at, _ in guessed]
+    axes.plot(looked, [1000 * interval.value for _, interval in guessed], color=OURS, linewidth=2.0, marker="o", markersize=3)
     x: Any = [moment(at) for at, _ in known]
-    axes.plot(x, [1000 * interval.value for _, interval in known], color=OURS, linewidth=2.0)
-    axes.fill_between(x, [1000 * i.low for _, i in known], [1000 * i.high for _, i in known], color=OURS, alpha=0.15)
+    axes.vlines(x, [1000 * i.low for _, i in known], [1000 * i.high for _, i in known], color=OURS, alpha=0.35, linewidth=5)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     for turn in told.turns:
         when: Any = moment(turn.at)
