@@ -101,5 +101,5 @@ def history(path: Path, var: Path | None, as_json: bool) -> None:
     for act in sorted(done, key=lambda act: act.arrived):
         course, stages = Course.of(act.said), len(pilot.manifest.rollout.stages)
         say(json.dumps({"at": iso(act.arrived), "entry": act.seq, "who": act.who, **act.said}) if as_json else
-            f"{iso(act.arrived)}  {act.seq:>10,}  {act.said['step']:<8} {describe(course, stages)}  by {act.who}: "
-            f"{act.said['why']}")
+            f"{iso(act.arrived)}  {act.seq:>10,}  {act.said['step']:<8} {describe(course, stages)}  by {act.who}: " +
+            act.said["why"].replace("\n", "; "))

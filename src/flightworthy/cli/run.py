@@ -130,6 +130,8 @@ def statement(worth: Any, now: int) -> Iterable[str]:
     if worth.fewest is not None and worth.fewest < FEWEST_CASES:
         yield f"  no interval against the holdout yet: a group has {worth.fewest} cases of a label, it takes {FEWEST_CASES}"
     low, high = worth.unknown
+    if hidden := worth.statuses.get("hidden by the action", 0):
+        yield f"  hidden by their action        {hidden:>12,} decisions; those let through speak for them"
     yield f"  still unknown                 {pending:>12,} decisions without outcome, worth from {money(low, unit)}"
     yield f"                                {'':>12} (all of them the worst way) to {money(high, unit)} (the best way)"
 

@@ -12,6 +12,7 @@ import numpy as np
 from flightworthy.decision.admission import Admission
 from flightworthy.decision.consent import NO_CONSENT
 from flightworthy.decision.course import PROMOTED, ROLLOUT, Course
+from flightworthy.decision.explore import DAY, PROGRESS, Budget
 from flightworthy.decision.fallback import BASELINE, CHALLENGER, DEFAULT, SPILLED, Scored
 from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
 from flightworthy.decision.record import VERSION, ActRecord, entries_of
@@ -41,13 +42,14 @@ class Engine:
 
     def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
                  clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = (),
-                 vault: Vault | None = None, base: Path | None = None) -> None:
+                 vault: Vault | None = None, base: Path | None = None, parts: int = 1) -> None:
         self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
         self.publisher = Publisher(ledger, signers) if signers else None
         self.vault = vault
         self.line = Line(pilot, models, vault)
         self.state: FeatureState
         self.admission: Admission
+        self.budget, self._parts = Budget.of_pilot(pilot, parts), parts
         self._snapshot = state_folder / "features.npz" if state_folder is not None else None
         self.base = base  # the state of all that expired
         self.recovered = self.recover()
@@ -65,7 +67,8 @@ class Engine:
         folder = models or rooms.models
         ledger = rooms.open_ledger()
         return cls(pilot, ledger, load_models(pilot, folder), rooms.state if snapshots else None, clock, folder,
-                   signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger), rooms.expired)
+                   signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger), rooms.expired,
+                   rooms.parts)
 
     def adopt(self, line: Line, state: FeatureState | None) -> None:
         """Go on with another line, and with its feature state where its features are others; a rollout goes on as well. No batch
@@ -74,6 +77,7 @@ class Engine:
         line.follow(self.line.router.course)
         line.use(line.chain.models | ({} if challenger is None else {CHALLENGER: challenger}))
         before, self.pilot, self.line = self.admission, line.pilot, line
+        self.budget = Budget.of_pilot(line.pilot, self._parts)
         self.admission = Admission(line, self.ledger)
         self.admission.watermark, self.admission.next_seq = before.watermark, before.next_seq
         self.state = self.state if state is None else state
@@ -170,7 +174,8 @@ class Engine:
             moments = Moments([arrived] * n, [self.clock.now()] * n, _clocks(work)) if spilled is None else Moments(
                 [s.arrived for s in spilled], [s.decided for s in spilled], [[0, 0, 0]] * n)
             work.records = self.line.decide(work.events, seqs, work.frame, work.arms, work.outputs, work.paths, moments,
-                                            work.consents)
+                                            work.consents, self._chances(arrived))
+            work.spent = {} if self.budget is None or self.budget.day < 0 else {self.budget.key: self.budget.spent}
         records = work.records
         if work.outcomes:
             records = list(records)
@@ -180,6 +185,12 @@ class Engine:
                 work.results[told.place] = record
                 records.insert(told.seq - self._first(work), record)
         work.entries = self.line.records.entries(records)
+
+    def _chances(self, arrived: int) -> Budget | None:
+        """What the day can still bear to let through."""
+        if self.budget is not None and self.budget.day != (day := arrived // DAY):
+            self.budget.at(day, self.ledger.progress(f"{PROGRESS}{day}"))
+        return self.budget
 
     def act(self, name: str, who: str, said: dict[str, str]) -> ActRecord:
         """Write down that something was done; returns when it is durable. No batch may be under way."""
@@ -243,7 +254,7 @@ class Engine:
     def commit(self, work: Work, progress: dict[str, int] | None = None) -> None:
         """Make the batch durable. Raises `LedgerError`; then `recover` before going on."""
         if work.entries or work.quarantined or progress or work.people:
-            self.ledger.commit(Block(work.entries, work.quarantined, progress or {}, subjects=work.people))
+            self.ledger.commit(Block(work.entries, work.quarantined, (progress or {}) | work.spent, subjects=work.people))
         self.admission.release(work)
 
     @staticmethod
@@ -272,9 +283,15 @@ class Engine:
         count, watermark = advance_from_ledger(self.line, self.state, self.ledger, first)
         self.admission.watermark = max(self.admission.watermark, watermark)
         self.admission.next_seq = self.ledger.last() + 1
+        self._settle()
+        return count
+
+    def _settle(self) -> None:
+        """What else the ledger says: kill switch, rollout, and what was spent on the day, which is read when next needed."""
         self.killed = self._read_switch()
         self._follow()
-        return count
+        if self.budget is not None:
+            self.budget.at(-1, 0)
 
     def _catch_up(self, last: int | None) -> None:
         """Take in what other writers wrote since."""
@@ -289,8 +306,7 @@ class Engine:
         _, watermark = advance_from_ledger(self.line, self.state, self.ledger, self.admission.next_seq, last)
         self.admission.watermark = max(self.admission.watermark, watermark)
         self.admission.next_seq = last + 1
-        self.killed = self._read_switch()
-        self._follow()
+        self._settle()
         if self.admission.consents is not None:
             self.admission.consents.forget()
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flightworthy.decision.course import Course
+from flightworthy.decision.explore import Chances, Explorer
 from flightworthy.decision.fallback import BASELINE, CHALLENGER, CHAMPION, DEFAULT, PREVIOUS, SPILLED, Chain
 from flightworthy.decision.guard import Guard
 from flightworthy.decision.policy import Policy
@@ -38,6 +39,7 @@ from flightworthy.model.asked import LoadedModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_MODELS = (CHALLENGER, CHAMPION, PREVIOUS)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ class Line:
         self.columns = Columns(pilot, self.contract)
         self.plans = compile_groups(pilot)
         default = [step for step in pilot.fallback if isinstance(step, ParsedRule)][:1]
-        self.frames = Frames(pilot, Policy.scratch(pilot.rules, pilot.baseline, default or pilot.baseline))
+        let = [] if pilot.explore is None else [pilot.explore, ParsedRule(None, pilot.explore.action, None)]
+        self.frames = Frames(pilot, Policy.scratch(pilot.rules, pilot.baseline, default or pilot.baseline, let))
         self._policies = {
             CHAMPION: self._policy(pilot.rules, [r.if_ or "always" for r in manifest.policy.rules]),
             BASELINE: self._policy(pilot.baseline, [r.if_ or "always" for r in manifest.policy.baseline])}
@@ -101,6 +104,8 @@ class Line:
         self.router = Router(manifest.rollout.salt or pilot.name, manifest.rollout.holdout)
         self.follow(Course())
         self._adverse = set(manifest.policy.adverse)
+        self.explorer = None if pilot.explore is None else Explorer(
+            self.router.salt, pilot.explore, {*self._adverse, *manifest.outcomes.hidden_by}, self.frames)
         self.veil = Veil(pilot, self.contract, vault) if manifest.privacy is not None else None
         self.records = Recorder(self.contract, self.veil)
         absent = manifest.outcomes.absent
@@ -158,25 +163,39 @@ class Line:
         return frame[:, self.frames.inputs]
 
     def decide(self, events: Sequence[Any], seqs: Sequence[int], frame: Floats, arms: list[str], outputs: Floats,
-               paths: list[list[str]], moments: Moments, consents: Sequence[int] = ()) -> list[Any]:
-        """Policy, reasons and the complete records. ``consents``: the entries that gave them, where they are asked for."""
+               paths: list[list[str]], moments: Moments, consents: Sequence[int] = (),
+               chances: Chances | None = None) -> list[Any]:
+        """Policy, reasons and the complete records. ``consents``: the entries that gave them, where they are asked for;
+        ``chances``: of adverse cases to be let through, none without."""
+        ids = self.contract.event_ids(events)
         frame[:, self.frames.outputs] = outputs
         by = [BASELINE if arm == HOLDOUT and not path[0].startswith(SPILLED) else path[-1]
               for arm, path in zip(arms, paths, strict=True)]
         base = Choice(*self._policies[BASELINE].decide(frame))
         who = np.fromiter(map(self._order.__getitem__, by), np.int64, len(by))
         chosen = self._choose(frame, who, base)
-        actions = self._actions(who, chosen)
+        actions, explore = self._actions(who, chosen), [0.0] * len(by)
+        if self.explorer is not None and chances is not None:
+            modelled = [path[-1] in _MODELS for path in paths]
+            for row, chance, through in self.explorer.cases(frame, ids, actions, modelled, chances):
+                explore[row] = chance
+                if through:
+                    actions[row], chosen.quantities[row] = self.explorer.action, np.nan
         reasons = self._explain(frame, by, chosen.rules, actions)
         by_row: list[tuple[Reason, ...]] = [()] * len(events)
         for row, found in reasons.items():
             by_row[row] = tuple(found)
         return list(map(  # the members in the order of the record
-            self.records.decision, repeat(VERSION), repeat(DECISION), seqs, self.contract.event_ids(events), events,
+            self.records.decision, repeat(VERSION), repeat(DECISION), seqs, ids, events,
             numbers_of(frame[:, self.frames.features]), arms, map(self._shares.__getitem__, arms),
             [self._digests.get(path[-1]) for path in paths], numbers_of(outputs), paths, by, chosen.rules.tolist(), actions,
             self._actions(np.full(len(by), self._order[BASELINE]), base), moments.arrived, moments.decided, moments.clocks,
-            repeat(self._pilot_digest), chosen.amounts(), base.amounts(), by_row, consents or repeat(0)))
+            repeat(self._pilot_digest), chosen.amounts(), base.amounts(), by_row, consents or repeat(0), explore))
+
+    def meant(self, record: Any) -> tuple[str, float | None]:
+        """Action and quantity by the rule of a decision: another than its own where it was let through."""
+        action = self._names[self._first[self._order[record.by]] + record.rule]
+        return (record.action, record.quantity) if record.action == action else (action, None)
 
     def would(self, frame: Floats, outputs: Floats) -> list[tuple[str, float | None]]:
         """Actions and quantities that follow from these answers of a model (n, outputs)."""

@@ -68,17 +68,18 @@ def decision_type(event: Any) -> Any:
     by: whose policy decided (the baseline in the holdout) · rule: index in that policy · otherwise, otherwise_quantity:
     what the baseline would have done · arrived, decided: microseconds UTC · clocks: microseconds spent waiting, on
     features and on the model, for the whole batch · pilot: digest of the manifest · consent: the entry
-    that gave it, 0 where it is not asked for. Where a manifest says what is private: sealed: event fields, features, outputs and
-    reasons under the person's key (then they are empty beside it) · commits: SHA-256 of what is sealed · erased: never stored,
-    said by a reader when the key is gone.
+    that gave it, 0 where it is not asked for · explore: probability with which this case, adverse by its rule, could be let
+    through; it was where the action is another than the rule's. Where a manifest says what is private: sealed: event fields,
+    features, outputs and reasons under the person's key (then they are empty beside it) · commits: SHA-256 of what is sealed ·
+    erased: never stored, said by a reader when the key is gone.
     """
     return msgspec.defstruct("DecisionRecord", [
         ("v", int), ("kind", str), ("seq", int), ("id", str), ("event", event), ("features", list[float]),
         ("arm", str), ("propensity", float), ("model", bytes | None), ("outputs", list[float]), ("path", list[str]),
         ("by", str), ("rule", int), ("action", str), ("otherwise", str), ("arrived", int), ("decided", int),
         ("clocks", list[int]), ("pilot", bytes), ("quantity", float | None, None),
-        ("otherwise_quantity", float | None, None), ("reasons", tuple[Reason, ...], ()), ("consent", int, 0), *_PRIVATE],
-        frozen=True, gc=False, omit_defaults=True)
+        ("otherwise_quantity", float | None, None), ("reasons", tuple[Reason, ...], ()), ("consent", int, 0),
+        ("explore", float, 0.0), *_PRIVATE], frozen=True, gc=False, omit_defaults=True)
 
 
 class Recorder:

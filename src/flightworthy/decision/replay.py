@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flightworthy.decision.explore import Recorded
 from flightworthy.decision.fallback import CHALLENGER, CHAMPION, PREVIOUS
 from flightworthy.decision.line import Line, Moments
 from flightworthy.decision.record import entries_of
@@ -87,7 +88,7 @@ def _compare(line: Line, stretch: Stretch, frame: Any, rows: list[int], report: 
     moments = Moments([r.arrived for r in records], [r.decided for r in records], [r.clocks for r in records])
     again = line.decide([r.event for r in records], [r.seq for r in records], frame,
                         line.route([r.event for r in records]), outputs, [r.path for r in records], moments,
-                        [r.consent for r in records])
+                        [r.consent for r in records], Recorded([r.explore for r in records]))
     before = [stretch.entries[row].content for row in rows] if line.veil is None else entries_of(records).contents
     for old, new, was, now in zip(records, again, before, entries_of(again).contents, strict=True):
         report.decisions += 1

@@ -46,6 +46,11 @@ class Rooms:
         return self.base.name if self.base.name.startswith("shard-") else ""
 
     @property
+    def parts(self) -> int:
+        """How many shards there are, by that name; 1 where there are none."""
+        return int(self.part.rpartition("-")[2]) if self.part else 1
+
+    @property
     def expired(self) -> Path:
         """The feature state of all that expired."""
         return self.state / "expired.npz"

@@ -66,11 +66,11 @@ class Shadow:
             if rows.any():
                 outputs[rows] = line.chain.ask(step, x[rows])[0]
         failed = ~np.isfinite(outputs).all(1)
-        return list(map(_twin, records, line.would(frame, outputs), outputs[:, 0].tolist(), failed.tolist(), challenged.tolist()))
+        return list(map(_twin, records, map(line.meant, records), line.would(frame, outputs), outputs[:, 0].tolist(),
+                        failed.tolist(), challenged.tolist()))
 
 
-def _twin(record: Any, would: Action, score: float, failed: bool, challenged: bool) -> Twin:
-    was = record.action, record.quantity
+def _twin(record: Any, was: Action, would: Action, score: float, failed: bool, challenged: bool) -> Twin:
     other, scores = was if failed else would, (record.outputs[0], score)
     return Twin(record, was, other, failed, scores) if challenged else Twin(record, other, was, failed, scores[::-1])
 

@@ -20,12 +20,14 @@ from flightworthy.objective.effect import Groups, against_baseline, decisions, f
 from flightworthy.objective.sequences import Interval
 from flightworthy.objective.value import Pricer
 
-KNOWN, FINAL, PENDING = "known", "final by absence", "pending"
+KNOWN, FINAL, PENDING, HIDDEN = "known", "final by absence", "pending", "hidden by the action"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A decision with what is known of its truth. ``label`` is None while pending; money is exact."""
+    """A decision with what is known of its truth. ``label`` is None while pending, and where the action hid it; money is exact.
+    ``speaks``: of one that was let through, how many hidden ones it speaks for, each worth ``meant`` (the baseline's action:
+    ``meant_otherwise``); ``explored``: of a hidden one, whether others speak for it."""
 
     record: Any
     time: int
@@ -34,6 +36,9 @@ class Judged:
     value: Decimal
     otherwise: Decimal
     bounds: tuple[Decimal, Decimal]
+    speaks: float = 0.0
+    meant: Decimal = Decimal(0)
+    explored: bool = False
 
 
 @dataclass
@@ -78,14 +83,19 @@ def judge(pilot: Pilot, ledger: Ledger, now: int, vault: Vault | None = None) ->
         time = int(line.columns.times([record.event])[0])
         label, status = truths.of(record.seq, time)
         action, quantity = told.get(record.seq, (record.action, record.quantity))
-        if label is not None:
+        hidden = action in outcomes.hidden_by and truths.final(time)  # also where it was told: then others speak for it, too
+        if label is not None and not hidden:
             value = price(fields, label, action, quantity)
             other = price(fields, label, record.otherwise, record.otherwise_quantity)
-            yield Judged(record, time, status, label, value, other, (value, value))
+            meant, speaks = line.meant(record), 0.0
+            if outcomes.hidden_by and record.explore and action != meant[0]:
+                speaks = 1 / record.explore - 1
+            yield Judged(record, time, status, label, value, other, (value, value), speaks, price(fields, label, *meant))
             continue
         both = [price(fields, x, action, quantity) for x in (0.0, 1.0)] \
             if outcomes.type == "boolean" else [Decimal(0)]
-        yield Judged(record, time, PENDING, None, Decimal(0), Decimal(0), (min(both), max(both)))
+        yield Judged(record, time, HIDDEN if hidden else PENDING, None, Decimal(0), Decimal(0), (min(both), max(both)),
+                     explored=hidden and record.explore > 0)
 
 
 def value(pilot: Pilot, judged: Iterator[Judged], watch: Callable[[Judged], None] | None = None) -> Valuation:
@@ -99,11 +109,17 @@ def value(pilot: Pilot, judged: Iterator[Judged], watch: Callable[[Judged], None
         out.statuses[item.status] = out.statuses.get(item.status, 0) + 1
         if watch is not None:
             watch(item)
-        if item.status == PENDING:
-            low, high = low + item.bounds[0], high + item.bounds[1]
-            continue
         held_out = item.record.arm == HOLDOUT
-        groups.add(held_out, str(getattr(item.record.event, entity)), float(item.value), float(item.otherwise),
+        name = str(getattr(item.record.event, entity))
+        if item.status == HIDDEN:
+            groups.hide(held_out, name, None if item.explored else (float(item.bounds[0]), float(item.bounds[1])))
+        if item.status in (PENDING, HIDDEN):
+            if not item.explored:
+                low, high = low + item.bounds[0], high + item.bounds[1]
+            continue
+        if item.speaks:
+            groups.speak(held_out, name, item.speaks * float(item.meant))
+        groups.add(held_out, name, float(item.value), float(item.otherwise),
                    bool(item.label) if pilot.manifest.outcomes.type == "boolean" else None)
         if held_out:
             out.realised_holdout += item.value
@@ -133,9 +149,13 @@ class Truths:
             if outcome.known_at <= now:
                 self._labels[outcome.decision] = outcome.label
 
+    def final(self, time: int) -> bool:
+        """Whether an event of that time can be told nothing more."""
+        return time + self._horizon <= self._now
+
     def of(self, seq: int, time: int) -> tuple[float | None, str]:
         """The label of a decision (None: not yet), and how it is known. ``time``: of its event, microseconds."""
-        label, mature = self._labels.get(seq), time + self._horizon <= self._now
+        label, mature = self._labels.get(seq), self.final(time)
         if self._absent is None:
             return label, KNOWN
         if not mature:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from flightworthy.decision.explore import Recorded
 from flightworthy.decision.fallback import CHAMPION
 from flightworthy.decision.line import Line, Moments
 from flightworthy.decision.recovery import Stretch, begin, features_of, stretches
@@ -88,5 +89,5 @@ def _again(line: Line, stretch: Stretch, frame: Any, rows: list[int]) -> list[tu
     scored = line.chain.score(line.inputs(frame))
     moments = Moments([r.arrived for r in records], [r.decided for r in records], [r.clocks for r in records])
     made = line.decide([r.event for r in records], [r.seq for r in records], frame, [r.arm for r in records],
-                       scored.outputs, scored.paths, moments)
+                       scored.outputs, scored.paths, moments, (), Recorded([r.explore for r in records]))
     return list(zip(records, made, strict=True))

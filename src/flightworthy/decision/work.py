@@ -101,6 +101,7 @@ class Work:
     records: list[Any] = field(default_factory=list)  # of the events, once they are decided or remembered
     entries: Entries = field(default_factory=Entries)
     people: list[Subject] = field(default_factory=list)  # who are new
+    spent: dict[str, int] = field(default_factory=dict)  # on letting cases through, by day
     consents: list[int] = field(default_factory=list)  # (n) the entry that gave it, 0 without; empty where it is not asked for
 
     def keep(self, rows: Sequence[int]) -> None:

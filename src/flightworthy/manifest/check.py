@@ -50,12 +50,13 @@ class Checker:
         inputs = self.inputs(scope, columns, derived)
         reasons = self.reasons([*scope])
         self.rollout()
+        explore = self.explore({**scope, **outputs})
         if self.m.privacy is not None:
             self.privacy(self.m.privacy, columns)
         if self.problems or target is None:
             return None
         return Pilot(self.m, self.folder, tuple(columns), derived, target, inputs, rules, baseline, fallback, prices,
-                     reasons)
+                     reasons, explore)
 
     def wrong(self, place: Place, message: str, **detail: str) -> None:
         self.problems.append(self.text.problem(place, message, **detail))
@@ -289,6 +290,22 @@ class Checker:
         for index, action in enumerate(self.m.policy.adverse):
             self.one_of(("policy", "adverse", index), action, self.m.policy.actions, "action")
         return tuple(steps)
+
+    def explore(self, scope: Scope) -> ParsedRule | None:
+        spec, place = self.m.rollout.explore, ("rollout", "explore")
+        for index, action in enumerate(self.m.outcomes.hidden_by):
+            self.one_of(("outcomes", "hidden_by", index), action, self.m.policy.actions, "action")
+        if self.m.outcomes.hidden_by and self.m.outcomes.type != "boolean":
+            self.wrong(("outcomes", "hidden_by"), "only of a boolean label the worst and the best are known", hint="leave it out")
+        if spec is None:
+            return None
+        self.one_of((*place, "then"), spec.then, self.m.policy.actions, "action")
+        if spec.then in {*self.m.policy.adverse, *self.m.outcomes.hidden_by}:
+            self.wrong((*place, "then"), "cases are let through by an action that is not adverse and hides no truth")
+        if not 0 < spec.share < 1:
+            self.wrong((*place, "share"), "it lies between 0% and 100%", hint="such as 1%")
+        condition = None if spec.if_ is None else self.expression((*place, "if"), spec.if_, scope, BOOLEAN)
+        return ParsedRule(condition, spec.then, self.expression((*place, "cost"), spec.cost, scope, NUMBER))
 
     def prices(self) -> tuple[ParsedPrice, ...]:
         scope, out = value_scope(self.m), []

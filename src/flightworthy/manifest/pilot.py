@@ -46,6 +46,7 @@ class Pilot:
     fallback: tuple[str | ParsedRule, ...]
     prices: tuple[ParsedPrice, ...]
     reasons: Mapping[str, tuple[str, ...]]
+    explore: ParsedRule | None = None  # what is let through, and at what cost (its quantity)
 
     @property
     def name(self) -> str:
@@ -85,7 +86,10 @@ class Pilot:
     def digest(self) -> str:
         """Names everything that shapes a decision: contract, features, policy, routing, reasons, objective."""
         spec = self.manifest.model_dump(mode="json", by_alias=True, exclude={"adapters", "description", "service"})
-        spec["rollout"] = {name: spec["rollout"][name] for name in ("by", "holdout", "salt")}  # the rest is said by acts
+        spec["rollout"] = {name: spec["rollout"][name] for name in ("by", "holdout", "salt")} | (  # the rest is said by acts
+            {"explore": spec["rollout"]["explore"]} if spec["rollout"]["explore"] else {})
+        if not spec["outcomes"]["hidden_by"]:  # as before there was such a key
+            del spec["outcomes"]["hidden_by"]
         if spec["privacy"] is None:  # as before there was such a section
             del spec["privacy"]
         return fingerprint(spec)
@@ -97,7 +101,9 @@ class Pilot:
 
     def recipe(self) -> dict[str, Any]:
         """Contract, outcomes and features, as plain values."""
-        return self.manifest.model_dump(mode="json", by_alias=True, include={"events", "outcomes", "features"})
+        spec = self.manifest.model_dump(mode="json", by_alias=True, include={"events", "outcomes", "features"})
+        del spec["outcomes"]["hidden_by"]  # no model depends on it
+        return spec
 
 
 def outputs_of(manifest: Manifest) -> tuple[str, ...]:

@@ -94,6 +94,7 @@ class Outcomes(Section):
     absent: StrictBool | Number | None = Field(None, description="value when no label arrives by the delay; unset: unknown")
     columns: Words = Field(default_factory=list, description="other names of the label in files")
     known_at: str | None = Field(None, description="column with the time a label became known, in history files")
+    hidden_by: list[str] = Field(default_factory=list, description="actions after which the truth is never told")
 
 
 class Group(Section):
@@ -197,6 +198,16 @@ class Least(Section):
                            description="event time since the stage's first decision; a week has all its days")
 
 
+class Explore(Section):
+    """Cases that would go against someone and are let through, so that their truth becomes known."""
+
+    share: Percent = Field(description="of those cases, drawn by their ids")
+    then: str = Field(description="the action they get instead")
+    if_: Expression | None = Field(None, alias="if", description="only cases for which this holds")
+    cost: Expression = Field(description="what letting one through may cost at most, in the currency")
+    budget: Number = Field(gt=0, description="what all of a day (UTC, by arrival) may cost at most")
+
+
 class Rollout(Section):
     """Who gets the model."""
 
@@ -217,6 +228,7 @@ class Rollout(Section):
         "arms", description="compare what the arms earned; or both models on the same decisions, where the truth does not depend "
                             "on the action")
     least: Least = Field(default_factory=Least)
+    explore: Explore | None = None
     automatic: bool = Field(False, description="the watch advances and promotes, too, when every gate agrees")
 
 

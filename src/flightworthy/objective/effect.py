@@ -24,6 +24,8 @@ class Groups:
     holdout: Totals = field(default_factory=dict)
     paired: Totals = field(default_factory=dict)
     cases: dict[tuple[bool, bool], int] = field(default_factory=dict)  # (held out, label) → decisions
+    unseen: dict[bool, list[float]] = field(default_factory=dict)  # held out → the least and the most of what nobody speaks for
+    hidden: int = 0  # decisions of the treated whose truth their action hid
 
     def add(self, held_out: bool, entity: str, value: float, otherwise: float, label: bool | None = None) -> None:
         """Count one decision and its value, and what the baseline's action would have been worth. ``label``: of two kinds of
@@ -33,6 +35,20 @@ class Groups:
         _add(self.holdout if held_out else self.treated, entity, value)
         if not held_out:
             _add(self.paired, entity, value - otherwise)
+
+
+    def hide(self, held_out: bool, entity: str, bounds: tuple[float, float] | None) -> None:
+        """Count a decision whose truth its action hid. ``bounds``: of its worth, where no case that was let through speaks for
+        it."""
+        _add(self.holdout if held_out else self.treated, entity, 0.0)
+        self.hidden += not held_out
+        if bounds is not None:
+            so_far = self.unseen.setdefault(held_out, [0.0, 0.0])
+            so_far[0], so_far[1] = so_far[0] + bounds[0], so_far[1] + bounds[1]
+
+    def speak(self, held_out: bool, entity: str, value: float) -> None:
+        """Add what hidden decisions are worth by one that was let through, which is itself counted by `add`."""
+        (self.holdout if held_out else self.treated).setdefault(entity, [0.0, 0.0])[1] += value
 
 
 def fewest(groups: Groups, held_out: Iterable[bool] = (False, True)) -> int | None:
@@ -51,18 +67,24 @@ def _told(groups: Groups, held_out: Iterable[bool]) -> bool:
 
 def per_decision(groups: Groups, alpha: float = 0.05) -> Interval:
     """Treated minus holdout, value per decision, at confidence 1 − α at every look. Infinite when a group is empty, or has
-    fewer than `FEWEST_CASES` of a label."""
+    fewer than `FEWEST_CASES` of a label. Where truths were hidden and no case let through speaks for them, the interval
+    reaches from the worst they can be to the best (Manski 1990, "Nonparametric bounds on treatment effects"), and the estimate
+    is its middle."""
     if not groups.treated or not groups.holdout:
         return Interval(math.nan, -math.inf, math.inf)
     (a, var_a, n_a), (b, var_b, n_b) = mean_of(groups.treated), mean_of(groups.holdout)
     n = n_a + n_b
-    return asymptotic(a - b, math.sqrt((var_a + var_b) * n) if _told(groups, (False, True)) else math.inf, n, alpha)
+    told = asymptotic(a - b, math.sqrt((var_a + var_b) * n) if _told(groups, (False, True)) else math.inf, n, alpha)
+    mine, theirs = (groups.unseen.get(held_out, [0.0, 0.0]) for held_out in (False, True))
+    n_a, n_b = decisions(groups.treated), decisions(groups.holdout)
+    low, high = mine[0] / n_a - theirs[1] / n_b, mine[1] / n_a - theirs[0] / n_b
+    return Interval(told.value + (low + high) / 2, told.low + low, told.high + high)
 
 
 def against_baseline(groups: Groups, alpha: float = 0.05) -> Interval:
     """Decided minus baseline on the same treated decisions, value per decision. Assumes that the outcome does not
-    depend on the action."""
-    if not groups.paired:
+    depend on the action; nothing is said where an action hid it."""
+    if not groups.paired or groups.hidden:
         return Interval(math.nan, -math.inf, math.inf)
     mean, variance, n = mean_of(groups.paired)
     return asymptotic(mean, math.sqrt(variance * n) if _told(groups, (False,)) else math.inf, n, alpha)
