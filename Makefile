@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-value ledger-crash-test tamper-test erasure-test two-writers crash-test fuzz lock clean
+  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -78,6 +78,9 @@ bench-ledger: env    ## durable appends with tree and signatures beside the bare
 
 bench-gates: env     ## rollouts simulated by the thousand: how often gates are wrong, how soon they are right
 	$(BIN)/python -m benchmarks.gates.run $(ARGS)
+
+bench-challenger: env  ## a published random forest against its XGBoost: make bench-challenger DATA=transactions.parquet
+	$(BIN)/python -m benchmarks.challenger $(DATA)
 
 bench-value: env     ## pilots simulated whose effect is known: whether the interval of its value covers it at every look
 	$(BIN)/python -m benchmarks.gates.coverage $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flightworthy.cli.simulate import simulate
 from flightworthy.decision.admission import Admission
 from flightworthy.decision.course import Course
 from flightworthy.decision.engine import Engine
@@ -17,7 +19,7 @@ from flightworthy.decision.rollout import acts, roll_all
 from flightworthy.decision.tally import Tally
 from flightworthy.decision.verdicts import FAILURES
 from flightworthy.governance.ledger import ACT, Ledger
-from flightworthy.ground.errors import AdapterError, LedgerError
+from flightworthy.ground.errors import AdapterError, DataError, LedgerError
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.manifest.schema import Least
 from flightworthy.objective.gates import HOLD, ROLL_BACK
@@ -245,3 +247,22 @@ def test_a_watch_without_the_challengers_model_still_counts_and_never_advances(o
     watch = Watch(cautious(engine, automatic=True), [(engine.ledger, None)], engine.models_folder, take)
     look = watch.look()
     assert look.rolled_back and look.gates[FAILURES].state == ROLL_BACK and any("no such model" in why for why in look.waits)
+
+
+def test_a_rollout_is_tried_on_the_pilots_own_traffic(open_engine: Open, starter_trained: Trained, capsys: pytest.CaptureFixture[str],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_engine()
+    engine.decide(starter_trained.lines("live"))
+    engine.observe(starter_trained.lines("live_outcomes"))
+    engine.ledger.close()
+    var = engine.models_folder.parent
+    with pytest.raises(DataError, match="too few decisions with a final outcome"):
+        simulate(starter_trained.pilot.folder, 10, 30, 1, var, as_json=False)
+    monkeypatch.setattr("flightworthy.operation.simulating.FEWEST", 100)
+    simulate(starter_trained.pilot.folder, 10, 30, 1, var, as_json=False)
+    told = capsys.readouterr().out
+    assert "the challenger earns" in told and "0.1 points" in told and told.count("of that") >= 5
+    simulate(starter_trained.pilot.folder, 10, 30, 1, var, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [each["change"] for each in found["outcomes"]] == [0.25, 0.1, 0.0, -0.1, -0.25, -0.5] and found["rate"] > 1
+    assert all(sum(each["ends"].values()) == pytest.approx(1) for each in found["outcomes"])

@@ -68,6 +68,17 @@ def status(target: Target, var: Var = None) -> None:
     does.status(target, var)
 
 
+@rollout.command("simulate")
+def simulate(pilot: PilotArg, tries: Annotated[int, typer.Option(min=10, max=10_000, help="Rollouts of each challenger.")] = 50,
+             days: Annotated[int, typer.Option(min=1, max=3650, help="Days after which one is undecided.")] = 120,
+             seed: Annotated[int, typer.Option(help="Of the draws.")] = 1, var: Var = None,
+             as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Before starting one: how long it would take with this pilot's traffic, what it would catch, and what that would cost."""
+    from flightworthy.cli import simulate as does
+
+    does.simulate(pilot, tries, days, seed, var, as_json)
+
+
 @rollout.command("history")
 def history(pilot: PilotArg, var: Var = None,
             as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

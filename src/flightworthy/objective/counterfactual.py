@@ -24,7 +24,12 @@ def counterfactual_gate(apart: Totals, moved: int, cases: Mapping[bool, int], lo
     """
     if not apart:
         return Verdict(HOLD, Interval(math.nan, -math.inf, math.inf), 0.0, 0.0, math.inf)
-    mean, variance, n = mean_of(apart)
+    return judge(mean_of(apart), moved, cases, loss, risk)
+
+
+def judge(estimate: tuple[float, float, int], moved: int, cases: Mapping[bool, int], loss: float, risk: Risk) -> Verdict:
+    """The same from the estimate alone: mean, its variance, entities."""
+    mean, variance, n = estimate
     told = moved >= FEWEST and (not cases or min(cases.get(label, 0) for label in (False, True)) >= FEWEST_CASES)
     deviation = math.sqrt(variance * n) if told else math.inf
     # One side of a sequence at twice the risk: it is left on that side half as often.
