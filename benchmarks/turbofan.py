@@ -23,7 +23,8 @@ from flightworthy.decision.learn import Labelled, read_history
 from flightworthy.decision.line import Line
 from flightworthy.decision.replay import replay
 from flightworthy.decision.rooms import Rooms
-from flightworthy.decision.valuation import judge, value
+from flightworthy.decision.statement import value
+from flightworthy.decision.valuation import judge
 from flightworthy.integration.sources import Row, chunked
 from flightworthy.manifest.load import load
 from flightworthy.operation import learn, stream

@@ -17,7 +17,8 @@ from flightworthy.decision.held import retry
 from flightworthy.decision.record import entries_of
 from flightworthy.decision.replay import replay
 from flightworthy.decision.rooms import Rooms, load_models
-from flightworthy.decision.valuation import FINAL, KNOWN, PENDING, judge, value
+from flightworthy.decision.statement import value
+from flightworthy.decision.valuation import FINAL, KNOWN, PENDING, judge
 from flightworthy.decision.work import Arrivals
 from flightworthy.governance.ledger import DECISION, OUTCOME, Block
 from flightworthy.ground.canonical import encode

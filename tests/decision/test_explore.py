@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from flightworthy.cli.value import profit_and_loss
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.explore import DAY, MILLION, Budget, Recorded
 from flightworthy.decision.replay import replay
-from flightworthy.decision.valuation import HIDDEN, judge, value
+from flightworthy.decision.statement import monthly, value
+from flightworthy.decision.valuation import HIDDEN, PENDING, judge
 from flightworthy.governance.ledger import DECISION
 from flightworthy.ground.clock import ManualClock
 from flightworthy.ground.errors import ManifestError
@@ -97,6 +99,22 @@ def test_those_let_through_speak_for_the_hidden(open_engine: Open, starter_train
     truth = open_engine(pilot=starter_trained.pilot)
     assert sum(item.speaks for item in speaking) == pytest.approx(len(hidden), rel=0.35)
     truth.ledger.close()
+
+
+def test_months_add_up(open_engine: Open, starter_trained: Trained) -> None:
+    engine = open_engine(pilot=exploring(starter_trained))
+    engine.decide(starter_trained.lines("live"))
+    engine.observe(starter_trained.lines("live_outcomes"))
+    now = max(item.time for item in judge(engine.pilot, engine.ledger, 2**62))
+    months = monthly(engine.pilot, judge(engine.pilot, engine.ledger, now))
+    told = value(engine.pilot, judge(engine.pilot, engine.ledger, now))
+    assert list(months) == ["2026-03", "2026-04", "2026-05", "2026-06"]
+    assert sum(month.realised for month in months.values()) == told.realised
+    assert sum(month.decisions for month in months.values()) == told.decisions
+    assert sum(month.unknown[0] for month in months.values()) == told.unknown[0] < 0
+    assert [month.statuses.get(PENDING, 0) > 0 for month in months.values()] == [False, False, True, True]
+    lines = list(profit_and_loss(months, told.currency))
+    assert len(lines) == 2 + len(months) + 1 and lines[2].startswith("2026-03")
 
 
 def test_without_exploration_the_interval_reaches_from_worst_to_best(open_engine: Open, starter_trained: Trained,

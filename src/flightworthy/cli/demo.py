@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flightworthy.cli.pilots import folder_of, say
 from flightworthy.cli.progress import bar
-from flightworthy.cli.run import statement
+from flightworthy.cli.value import statement
 from flightworthy.delivery import demo as story
 from flightworthy.manifest.load import load
 

@@ -102,11 +102,12 @@ def decide(pilot: PilotArg, data: DataOrNone = None, outcomes: Outcomes = None, 
 
 
 @app.command()
-def value(pilot: PilotArg, var: Var = None, at: At = None, as_json: AsJson = False) -> None:
+def value(pilot: PilotArg, var: Var = None, at: At = None, as_json: AsJson = False,
+          monthly: Annotated[bool, typer.Option("--monthly", help="A line for each month, too.")] = False) -> None:
     """What the pilot earned: against the holdout, against the baseline, and what is still unknown."""
-    from flightworthy.cli import run
+    from flightworthy.cli import value as does
 
-    run.value(pilot, var, at, as_json)
+    does.value(pilot, var, at, monthly, as_json)
 
 
 @app.command()

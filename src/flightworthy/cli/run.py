@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,13 @@ from flightworthy.decision.engine import Engine
 from flightworthy.decision.replay import ReplayReport
 from flightworthy.decision.replay import replay as replay_ledger
 from flightworthy.decision.rooms import Rooms
-from flightworthy.ground.clock import iso, micros
+from flightworthy.ground.clock import micros
 from flightworthy.ground.errors import DataError
-from flightworthy.ground.money import say as money
 from flightworthy.integration.contract import Raw
 from flightworthy.integration.sources import rows
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
-from flightworthy.objective.effect import FEWEST_CASES
-from flightworthy.objective.sequences import Interval
 from flightworthy.operation import learn, stream
 from flightworthy.operation.feed import merged
 
@@ -95,51 +91,6 @@ def decide(path: Path, data: str | None, outcomes: str | None, history: str | No
         say(f"{report.remembered} events of the past remembered")
     say(f"{report.decisions} decisions, {report.outcomes} outcomes, {report.duplicates} repeated, "
         f"{report.quarantined} to quarantine; {rate:,.0f} decisions a second, all durable")
-
-
-def value(path: Path, var: Path | None, at: str | None, as_json: bool) -> None:
-    """Print the statement."""
-    from flightworthy.decision.valuation import judge
-    from flightworthy.decision.valuation import value as total
-
-    pilot = load(path)
-    with parts(pilot, var) as opened:
-        now = instant(at)
-        if now is None:
-            now = newest(pilot, opened)
-        worth = total(pilot, chain.from_iterable(judge(pilot, ledger, now, vault) for ledger, vault, _ in opened))
-    if as_json:
-        say(json.dumps({"at": iso(now), **plain(worth)}, indent=2))
-        return
-    for line in statement(worth, now):
-        say(line)
-
-
-def statement(worth: Any, now: int) -> Iterable[str]:
-    """The value of a pilot, line by line."""
-    unit, pending = worth.currency, worth.statuses.get("pending", 0)
-    groups = f"{worth.treated:,} treated and {worth.holdout:,} held out have an outcome"
-    assumed = "same decisions; assumes the truth does not depend on the action"
-    yield f"value at {iso(now)}, in {unit}"
-    yield f"  decisions                     {worth.decisions:>12,}   {groups}"
-    yield f"  realised by the treated       {money(worth.realised, unit):>18}"
-    yield f"  cost of running them          {money(worth.running_cost, unit):>18}"
-    yield f"  earned against the holdout    {interval(worth.total(worth.effect))}   (95%, valid at every look)"
-    yield f"  earned against the baseline   {interval(worth.total(worth.paired))}   ({assumed})"
-    yield f"  per 1,000 decisions           {interval(worth.per_thousand)}   against the holdout"
-    if worth.fewest is not None and worth.fewest < FEWEST_CASES:
-        yield f"  no interval against the holdout yet: a group has {worth.fewest} cases of a label, it takes {FEWEST_CASES}"
-    low, high = worth.unknown
-    if hidden := worth.statuses.get("hidden by the action", 0):
-        yield f"  hidden by their action        {hidden:>12,} decisions; those let through speak for them"
-    yield f"  still unknown                 {pending:>12,} decisions without outcome, worth from {money(low, unit)}"
-    yield f"                                {'':>12} (all of them the worst way) to {money(high, unit)} (the best way)"
-
-
-def interval(i: Interval) -> str:
-    """An interval with thousands separators."""
-    told = f"[{i.low:,.2f}, {i.high:,.2f}]" if math.isfinite(i.low) and math.isfinite(i.high) else "[no interval yet]"
-    return f"{i.value:>14,.2f}  {told}"
 
 
 def plain(value: Any) -> Any:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import ANSWERED
-from flightworthy.decision.route import HOLDOUT
 from flightworthy.governance.ledger import ACT, DECISION, OUTCOME, Ledger
 from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.expressions.exact import Value
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.manifest.schema import FieldSpec
-from flightworthy.objective.effect import Groups, against_baseline, decisions, fewest, per_decision
-from flightworthy.objective.sequences import Interval
 from flightworthy.objective.value import Pricer
 
 KNOWN, FINAL, PENDING, HIDDEN = "known", "final by absence", "pending", "hidden by the action"
@@ -39,31 +36,6 @@ class Judged:
     speaks: float = 0.0
     meant: Decimal = Decimal(0)
     explored: bool = False
-
-
-@dataclass
-class Valuation:
-    """The value of a pilot so far, in its currency. ``effect`` and ``paired`` are per decision; totals are over the
-    treated decisions whose outcome is known or final."""
-
-    currency: str
-    decisions: int = 0
-    statuses: dict[str, int] = field(default_factory=dict)
-    treated: int = 0
-    holdout: int = 0
-    realised: Decimal = Decimal(0)
-    realised_holdout: Decimal = Decimal(0)
-    effect: Interval = field(default_factory=lambda: Interval(0, 0, 0))
-    paired: Interval = field(default_factory=lambda: Interval(0, 0, 0))
-    unknown: tuple[Decimal, Decimal] = (Decimal(0), Decimal(0))
-    running_cost: Decimal = Decimal(0)
-    per_thousand: Interval = field(default_factory=lambda: Interval(0, 0, 0))
-    fewest: int | None = None  # decisions with the label that is rarest in either group
-
-    def total(self, interval: Interval) -> Interval:
-        """An effect per decision as money over the treated decisions, after the cost of running."""
-        cost = float(self.running_cost)
-        return Interval(*(x * self.treated - cost for x in (interval.value, interval.low, interval.high)))
 
 
 def judge(pilot: Pilot, ledger: Ledger, now: int, vault: Vault | None = None) -> Iterator[Judged]:
@@ -96,43 +68,6 @@ def judge(pilot: Pilot, ledger: Ledger, now: int, vault: Vault | None = None) ->
             if outcomes.type == "boolean" else [Decimal(0)]
         yield Judged(record, time, HIDDEN if hidden else PENDING, None, Decimal(0), Decimal(0), (min(both), max(both)),
                      explored=hidden and record.explore > 0)
-
-
-def value(pilot: Pilot, judged: Iterator[Judged], watch: Callable[[Judged], None] | None = None) -> Valuation:
-    """Sum up judged decisions; ``watch`` sees each of them on the way."""
-    objective = pilot.manifest.objective
-    out, groups = Valuation(objective.currency), Groups()
-    low, high = Decimal(0), Decimal(0)
-    entity = pilot.assigned_by
-    for item in judged:
-        out.decisions += 1
-        out.statuses[item.status] = out.statuses.get(item.status, 0) + 1
-        if watch is not None:
-            watch(item)
-        held_out = item.record.arm == HOLDOUT
-        name = str(getattr(item.record.event, entity))
-        if item.status == HIDDEN:
-            groups.hide(held_out, name, None if item.explored else (float(item.bounds[0]), float(item.bounds[1])))
-        if item.status in (PENDING, HIDDEN):
-            if not item.explored:
-                low, high = low + item.bounds[0], high + item.bounds[1]
-            continue
-        if item.speaks:
-            groups.speak(held_out, name, item.speaks * float(item.meant))
-        groups.add(held_out, name, float(item.value), float(item.otherwise),
-                   bool(item.label) if pilot.manifest.outcomes.type == "boolean" else None)
-        if held_out:
-            out.realised_holdout += item.value
-        else:
-            out.realised += item.value
-    out.unknown = (low, high)
-    out.treated, out.holdout = decisions(groups.treated), decisions(groups.holdout)
-    out.effect, out.paired = per_decision(groups), against_baseline(groups)
-    out.fewest = fewest(groups)
-    out.running_cost = objective.budget.per_decision * out.treated
-    cost = float(objective.budget.per_decision)
-    out.per_thousand = Interval(*(1000 * (x - cost) for x in (out.effect.value, out.effect.low, out.effect.high)))
-    return out
 
 
 class Truths:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from flightworthy.decision.replay import ReplayReport
 from flightworthy.decision.route import HOLDOUT
-from flightworthy.decision.valuation import PENDING, Judged, Valuation, judge, value
+from flightworthy.decision.statement import Sum, Valuation
+from flightworthy.decision.valuation import PENDING, Judged, judge
 from flightworthy.delivery.rollouts import Rollout
 from flightworthy.governance.ledger import Ledger
 from flightworthy.governance.privacy.vault import Vault
 from flightworthy.manifest.pilot import Pilot
+from flightworthy.objective.sequences import Interval
 from flightworthy.operation.stream import StreamReport
 
 Floats = NDArray[np.float64]
@@ -57,6 +59,7 @@ class Evidence:
     memory: list[dict[str, Any]]
     points: list[tuple[float, float]] = field(default_factory=list)  # (prediction, label) of a regression
     rollouts: list[Rollout] = field(default_factory=list)
+    band: list[tuple[int, Interval, int]] = field(default_factory=list)  # day (µs), earned so far, treated decisions until then
 
 
 class Collector:
@@ -74,7 +77,7 @@ class Collector:
         """Note one decision."""
         record = item.record
         self.actions[record.action] = self.actions.get(record.action, 0) + 1
-        if item.status == PENDING or record.arm == HOLDOUT:
+        if item.label is None or record.arm == HOLDOUT:
             return
         day = self.daily.setdefault(item.time // DAY * DAY, [0.0, 0.0])
         day[0] += float(item.value)
@@ -119,7 +122,14 @@ def gather(pilot: Pilot, ledger: Ledger, now: int, stream: StreamReport, replay:
         if seen[0] % 1000 == 0:
             advance(seen[0])
 
-    valuation = value(pilot, judge(pilot, ledger, now, vault), watch)
+    total, band = Sum(pilot), list[tuple[int, Interval, int]]()
+    for item in judge(pilot, ledger, now, vault):
+        if item.label is not None and (not band or item.time >= band[-1][0] + DAY):
+            so_far = total.so_far()
+            band.append((item.time // DAY * DAY, so_far.total(so_far.effect), so_far.treated))
+        watch(item)
+        total.add(item)
+    valuation = total.so_far()
     quarantine: dict[str, int] = {}
     for (_, reason), count in ledger.quarantine_counts().items():
         quarantine[reason] = quarantine.get(reason, 0) + count
@@ -128,7 +138,7 @@ def gather(pilot: Pilot, ledger: Ledger, now: int, stream: StreamReport, replay:
     daily = [(day, totals[0], totals[1]) for day, totals in sorted(collector.daily.items())]
     return Evidence(pilot, now, valuation, daily, collector.detection(),
                     collector.samples[::step][: collector.most], collector.actions, quarantine, stream, replay, metrics,
-                    gain, model, memory, points)
+                    gain, model, memory, points, band=band)
 
 
 def summary(evidence: Evidence) -> dict[str, Any]:

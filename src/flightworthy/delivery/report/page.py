@@ -43,6 +43,7 @@ def _facts(evidence: Evidence, origin: str) -> dict[str, Any]:
     verdict, because = _verdict(worth.per_thousand, float(goal.target.improvement), unit)
     latency = _latency(evidence)
     drawn = {"value": pictures.cumulative_value(evidence) if evidence.daily else "",
+             "earned": pictures.earned(evidence),
              "detection": pictures.detection(evidence.detection) if evidence.detection else "",
              "quarantine": _bars(evidence.quarantine, "records", pictures.WARN),
              "stages": _bars(latency["stages"], "microseconds per decision, by stage"),

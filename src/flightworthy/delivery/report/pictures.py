@@ -65,6 +65,35 @@ def cumulative_value(evidence: Evidence) -> str:
     return _svg(figure)
 
 
+def earned(evidence: Evidence) -> str:
+    """What was earned against the holdout so far, day by day with its band, beside the target and the cost of running. Empty
+    while there is no interval."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.ticker import FuncFormatter
+
+    known = [(day, told, n) for day, told, n in evidence.band if math.isfinite(told.low) and math.isfinite(told.high)]
+    if len(known) < 2:
+        return ""
+    goal = evidence.pilot.manifest.objective
+    figure, axes = _figure(height=2.7)
+    x: Any = [moment(day) for day, _, _ in known]
+    axes.plot(x, [told.value for _, told, _ in known], color=OURS, linewidth=2.0, label="earned against the holdout, after cost")
+    axes.fill_between(x, [told.low for _, told, _ in known], [told.high for _, told, _ in known], color=OURS, alpha=0.15,
+                      label="95%, valid at every look")
+    axes.plot(x, [float(goal.target.improvement) * n / 1000 for _, _, n in known], color=THEIRS, linewidth=1.4, linestyle="--",
+              label="target")
+    axes.plot(x, [-float(goal.budget.per_decision) * n for _, _, n in known], color=MUTED, linewidth=1.0, linestyle=":",
+              label="cost of running")
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    axes.set_ylabel(f"cumulative, {evidence.valuation.currency}")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    axes.legend(frameon=False, loc="upper left", ncols=2, fontsize=8)
+    locator = AutoDateLocator(maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    return _svg(figure)
+
+
 def rollout(told: Rollout, currency: str) -> str:
     """What the value gate said of a challenger, look by look, and where its share changed. Empty where it never said a number."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
