@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import on_disk, step, write
-from benchmarks.gates import rivals
+from benchmarks.gates import rivals, twins
+from benchmarks.gates.twins import TWINS
 from benchmarks.gates.worlds import WORLDS, World, lognormal, looks
-from flightworthy.objective import evidence, gates
+from flightworthy.objective import counterfactual, evidence, gates
 from flightworthy.objective.evidence import Floats, above_ratio, above_zero, scale_of
 from flightworthy.objective.gates import FEWEST, Risk, better
 
@@ -93,17 +94,23 @@ def main() -> None:
     given = args.parse_args()
     chunks = max(1, given.rollouts // CHUNK)
     work = [("alike", world.name, 0.0, given.seed * 1_000_000 + i) for world in WORLDS for i in range(chunks)]
+    work += [("same", kind.name, 0.0, given.seed * 1_000_000 + i) for kind in TWINS
+             for i in range(max(1, given.rollouts // 10 // twins.CHUNK))]
     work += [("caught", what, worse, given.seed * 1_000_000 + i) for what in ("errors", "value") for worse in REGRESSIONS
              for i in range(max(1, chunks // 10))]
     done = dict(_run(work))
     found = [(key, done[key]) for key in work]
     worlds = {name: _summed([part for _, part in parts]) for name, parts in groupby(
         (pair for pair in found if pair[0][0] == "alike"), lambda pair: pair[0][1])}
+    same = {name: _summed([part for _, part in parts]) for name, parts in groupby(
+        (pair for pair in found if pair[0][0] == "same"), lambda pair: pair[0][1])}
     power = [_power(what, worse, [part for _, part in parts]) for (what, worse), parts in groupby(
         (pair for pair in found if pair[0][0] == "caught"), lambda pair: (pair[0][1], pair[0][2]))]
     write("gates", {"aa": {"rollouts": sum(w["rollouts"] for w in worlds.values()), "alpha": ALPHA, **{
         name: max(w[name] for w in worlds.values()) for name in ("false_rollback", "false_promotion", "naive_false_rollback")}},
-        "worlds": worlds, "power": power, "rivals": sorted({name for row in power for name in row["ways"]} - {"flightworthy"}),
+        "worlds": worlds, "twins": {"rollouts": sum(w["rollouts"] for w in same.values()), **{
+            name: max(w[name] for w in same.values()) for name in ("false_rollback", "false_promotion", "naive_false_rollback")},
+            "worlds": same}, "power": power, "rivals": sorted({name for row in power for name in row["ways"]} - {"flightworthy"}),
         "pairs": PAIRS, "looks": DAYS, "intervals": INTERVALS, "decisions_per_interval": BATCH})
 
 
@@ -124,15 +131,18 @@ def _run(work: list[Any]) -> Iterator[tuple[Any, Any]]:
 
 def _code() -> str:
     """What decides the outcome: parts that other code made are not taken for this one's."""
-    modules = (evidence, gates, rivals, sys.modules[World.__module__], sys.modules[__name__])
+    modules = (evidence, gates, rivals, twins, counterfactual, sys.modules[World.__module__], sys.modules[__name__])
     files = [Path(module.__file__ or "") for module in modules]
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _part(key: tuple[str, str, float, int]) -> tuple[Any, Any]:
     kind, name, worse, seed = key
-    act: Callable[[], Any] = partial(alike, next(w for w in WORLDS if w.name == name), seed) if kind == "alike" \
-        else partial(caught, name, worse, seed)
+    act: Callable[[], Any] = partial(caught, name, worse, seed)
+    if kind == "alike":
+        act = partial(alike, next(w for w in WORLDS if w.name == name), seed)
+    if kind == "same":
+        act = partial(twins.same, next(k for k in TWINS if k.name == name), seed, RISK)
     return key, act()
 
 

@@ -103,11 +103,11 @@ def test_worth_waits_for_the_horizon_and_prices_both_sides(open_engine: Open, st
         told = engine.line.records.read(entry)
         worth.learn(told.decision, told.label)
     worth.read(min(times.values()) + 30 * DAY - 1)
-    assert not worth.apart and not worth.cases
+    assert not worth.apart and not worth.entities
     half = sorted(times.values())[len(times) // 2]
     worth.read(half + 30 * DAY)
     counted = [record for record in asked if times[record.seq] <= half]
-    assert sum(count for count, _ in worth.apart.values()) == len(counted) == sum(worth.cases.values())
+    assert sum(count for count, _ in worth.apart.values()) == len(counted)
     worth.read(2**62)
     labels = {j.record.seq: j.label for j in judge(pilot, engine.ledger, 2**62)}
     price = Pricer(pilot).price
@@ -119,8 +119,9 @@ def test_worth_waits_for_the_horizon_and_prices_both_sides(open_engine: Open, st
         expected[twin.record.arm == CHALLENGED] += float(price(fields, label, *twin.challenger) - price(fields, label, *twin.champion))
     for challenged, total in expected.items():
         assert worth.arms[challenged][1] == pytest.approx(total) and worth.arms[challenged][0] > 100
-    assert worth.cases[True] == sum(labels[record.seq] == 1 for record in asked) > 0
-    assert 0 < worth.moved < len(worth.apart)
+    assert 0 < len(worth.entities) < len(worth.apart) and min(worth.moved.cases[label] for label in (False, True)) > 0
+    assert sum(worth.moved.cases.values()) <= sum(twin.moved for twin in shadow.ask(asked))
+    assert worth.moved.least_variance > 0
 
 
 def test_the_champions_slice_is_as_large_as_the_challengers(open_engine: Open, starter_trained: Trained) -> None:
@@ -144,10 +145,10 @@ def test_decisions_after_the_end_and_late_outcomes_do_not_count(open_engine: Ope
     worth.end(ended)
     worth.read(2**62)
     assert sum(count for count, _ in worth.apart.values()) == sum(eligible(r) for r in records(engine) if r.seq < ended)
-    before = dict(worth.cases)
+    before = dict(worth.apart)
     worth.learn(1, 1.0)
     worth.read(2**62)
-    assert worth.cases == before
+    assert worth.apart == before
 
 
 def test_a_tally_counts_a_shadow_stage_by_what_it_would_have_done(open_engine: Open, starter_trained: Trained) -> None:

@@ -12,7 +12,7 @@ from flightworthy.decision.worth import Worth, pairs
 from flightworthy.ground.clock import say
 from flightworthy.manifest.schema import Rollout
 from flightworthy.objective import gates
-from flightworthy.objective.counterfactual import counterfactual_gate
+from flightworthy.objective.counterfactual import Moved, counterfactual_gate
 from flightworthy.objective.effect import Totals
 from flightworthy.objective.gates import Risk, Seen, Verdict, limit_gate, rate_gate, value_gate
 
@@ -44,12 +44,11 @@ def _worth(all_: Sequence[Worth], spec: Rollout, risk: Risk) -> Verdict:
         both = list(pairs([worth.slices for worth in all_]))
         told = np.array(both, float).reshape(-1, 2, 2)  # pair, arm, [decisions, worth]
         return value_gate(told[:, :, 1], told[:, :, 0], float(spec.loss), risk)
-    apart, cases = Totals(), dict[bool, int]()
+    apart, moved = Totals(), Moved()
     for worth in all_:
         apart |= worth.apart
-        for label, count in worth.cases.items():
-            cases[label] = cases.get(label, 0) + count
-    return counterfactual_gate(apart, sum(worth.moved for worth in all_), cases, float(spec.loss), risk)
+        moved.merge(worth.moved)
+    return counterfactual_gate(apart, sum(len(worth.entities) for worth in all_), moved, float(spec.loss), risk)
 
 
 def step_next(courses: Sequence[Course], spec: Rollout) -> str:

@@ -15,6 +15,8 @@ from flightworthy.decision.route import CHALLENGED, Draw
 from flightworthy.decision.shadow import Shadow, Twin, eligible
 from flightworthy.decision.valuation import exact_fields
 from flightworthy.governance.ledger import DECISION, Entry, Ledger
+from flightworthy.manifest.expressions.exact import Value
+from flightworthy.objective.counterfactual import Moved
 from flightworthy.objective.effect import Totals
 from flightworthy.objective.value import Pricer
 
@@ -32,7 +34,8 @@ class Slices:
 
 class Worth:
     """Over one ledger. ``apart``: of each entity its decisions, and how much more they would have been worth with the challenger;
-    ``slices``: what the arms themselves earned; ``cases``: decisions by label."""
+    ``moved``: the decisions for which that is not nothing, ``entities``: whose they are; ``slices``: what the arms themselves
+    earned."""
 
     def __init__(self, shadow: Shadow, ledger: Ledger, salt: str, first: int) -> None:
         pilot, self._shadow, self._ledger, self._next = shadow.line.pilot, shadow, ledger, first
@@ -42,17 +45,12 @@ class Worth:
         self._boolean, self._by = outcomes.type == "boolean", pilot.assigned_by
         self._price, self._exact, self._draw = Pricer(pilot).price, exact_fields(pilot), Draw(salt)
         self._labels: dict[int, float] = {}
-        self.apart, self.cases, self.slices = Totals(), dict[bool, int](), Slices()
-        self._moved: set[str] = set()
+        self.apart, self.moved, self.slices = Totals(), Moved(), Slices()
+        self.entities: set[str] = set()
         self.arms = {True: [0.0, 0.0], False: [0.0, 0.0]}  # challenged → decisions, and how much more with the challenger
         self.ranked: list[tuple[float, float, float]] = []  # scores of both and label, of a sample
         self._end = 2**63 - 1
         self._in_play = 1 - pilot.manifest.rollout.holdout
-
-    @property
-    def moved(self) -> int:
-        """How many entities were decided to another worth."""
-        return len(self._moved)
 
     def learn(self, decision: int, label: float) -> None:
         """An outcome, by the number of its decision; one that comes after the horizon does not count."""
@@ -86,23 +84,27 @@ class Worth:
         label = self._labels.get(record.seq, self._absent)
         if label is None:
             return  # nothing was ever told of it
-        if self._boolean:
-            self.cases[label != 0] = self.cases.get(label != 0, 0) + 1
         entity = str(getattr(record.event, self._by))
-        apart, mine = 0.0, self._slice(entity, record.arm == CHALLENGED, record.propensity / self._in_play)
+        apart, span, mine = 0.0, 0.0, self._slice(entity, record.arm == CHALLENGED, record.propensity / self._in_play)
         if twin.moved or mine is not None:
             fields = self._exact(record.event)
             if twin.moved:
-                apart = float(self._price(fields, label, *twin.challenger) - self._price(fields, label, *twin.champion))
+                apart = self._apart(twin, fields, label)
+                span = self._apart(twin, fields, 1.0) - self._apart(twin, fields, 0.0) if self._boolean else 0.0
             if mine is not None:
                 _count(mine, entity, float(self._price(fields, label, record.action, record.quantity)))
         if apart:
-            self._moved.add(entity)
+            self.entities.add(entity)
+            self.moved.add(apart, label != 0 if self._boolean else None, span)
         arm = self.arms[record.arm == CHALLENGED]
         arm[0], arm[1] = arm[0] + 1, arm[1] + apart
         if len(self.ranked) < RANKED and (label or record.seq % 8 == 0):
             self.ranked.append((*twin.scores, label))
         _count(self.apart, entity, apart)
+
+    def _apart(self, twin: Twin, fields: dict[str, Value], label: float) -> float:
+        """How much more it would be worth with the challenger."""
+        return float(self._price(fields, label, *twin.challenger) - self._price(fields, label, *twin.champion))
 
     def _slice(self, entity: str, challenged: bool, drawn_with: float) -> Totals | None:
         """The totals an entity belongs to: while the challenger had a share of all that is not held out, the champion's slice

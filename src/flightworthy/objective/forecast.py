@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flightworthy.objective.counterfactual import judge
+from flightworthy.objective.counterfactual import Moved, judge
 from flightworthy.objective.evidence import Floats, above_ratio, below_rate
 from flightworthy.objective.gates import ADVANCE, ROLL_BACK, Risk, Verdict, value_gate
 
@@ -99,7 +99,7 @@ class _Try:
         self.bounds = np.searchsorted(traffic.day, np.arange(traffic.days + 1))
         self.total = np.zeros((entities, 2))  # decisions, apart
         self.arms = np.zeros((2, entities, 2))  # challenger and champion: decisions, worth
-        self.moved, self.cases = np.zeros(entities, bool), np.zeros(2)
+        self.moved, self.seen = np.zeros(entities, bool), Moved()
         self.shares: list[float] = []
 
     def run(self) -> tuple[str, int, int, float]:
@@ -134,8 +134,8 @@ class _Try:
             self._take_in(final)
         if self.plan.counterfactual:
             seen = np.flatnonzero(self.total[:, 0])
-            cases = {} if np.isnan(self.t.label).all() else {False: int(self.cases[0]), True: int(self.cases[1])}
-            return judge(_mean_of(self.total[seen]), int(self.moved.sum()), cases, self.plan.loss, self.plan.risk)
+            return judge(_mean_of(self.total[seen]), self.total[:, 0].sum(), int(self.moved.sum()), self.seen, self.plan.loss,
+                         self.plan.risk)
         first, second = (self.arms[i][self.arms[i][:, 0] > 0] for i in (0, 1))
         n = min(len(first), len(second))
         both = np.stack([first[:n], second[:n]], 1)
@@ -146,8 +146,9 @@ class _Try:
         who, apart, share = self.t.entity[rows], self.apart[rows], self.shares[day]
         self.total += np.stack([np.bincount(who, minlength=entities), np.bincount(who, apart, entities)], 1)
         self.moved[who[apart != 0]] = True
-        label = self.t.label[rows]
-        self.cases += [(label == 0).sum(), (label == 1).sum()]
+        label = self.t.label[rows][apart != 0]
+        for worth_more, true in zip(apart[apart != 0].tolist(), label.tolist(), strict=True):
+            self.seen.add(worth_more, None if math.isnan(true) else bool(true))
         size = min(share, 1 - share)
         worth = self.t.worth[rows]
         for arm, inside, value in ((0, self.drawn[who] < size, worth + apart), (1, self.drawn[who] >= 1 - size, worth)):

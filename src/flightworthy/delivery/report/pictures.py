@@ -12,6 +12,7 @@ from typing import Any
 from flightworthy.delivery.evidence import Detection, Evidence
 from flightworthy.delivery.rollouts import Rollout
 from flightworthy.ground.clock import moment
+from flightworthy.objective.sequences import Interval
 
 INK, MUTED, OURS, THEIRS, WARN = "#1c2733", "#6b7a89", "#0b7285", "#c2410c", "#e8b04b"
 
@@ -99,14 +100,14 @@ def rollout(told: Rollout, currency: str) -> str:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     guessed = [(at, interval) for at, interval in told.seen if math.isfinite(interval.value)]
-    known = [(at, interval) for at, interval in guessed if math.isfinite(interval.low) and math.isfinite(interval.high)]
+    known = [(at, _bar(interval)) for at, interval in guessed]
     if not guessed:
         return ""
     figure, axes = _figure(height=2.3)
     looked: Any = [moment(at) for at, _ in guessed]
     axes.plot(looked, [1000 * interval.value for _, interval in guessed], color=OURS, linewidth=2.0, marker="o", markersize=3)
     x: Any = [moment(at) for at, _ in known]
-    axes.vlines(x, [1000 * i.low for _, i in known], [1000 * i.high for _, i in known], color=OURS, alpha=0.35, linewidth=5)
+    axes.vlines(x, [1000 * bar[0] for _, bar in known], [1000 * bar[1] for _, bar in known], color=OURS, alpha=0.35, linewidth=5)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     for turn in told.turns:
         when: Any = moment(turn.at)
@@ -164,6 +165,11 @@ def scatter(points: Sequence[tuple[float, float]]) -> str:
     axes.set_xlabel("truth")
     axes.set_ylabel("prediction")
     return _svg(figure)
+
+
+def _bar(told: Interval) -> tuple[float, float]:
+    """As far as anything is known on either side."""
+    return (told.low if math.isfinite(told.low) else told.value, told.high if math.isfinite(told.high) else told.value)
 
 
 def _running(values: Sequence[float]) -> list[float]:
