@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flightworthy.cli.run import decide
 from flightworthy.cli.simulate import simulate
 from flightworthy.decision.admission import Admission
 from flightworthy.decision.course import Course
@@ -247,6 +248,22 @@ def test_a_watch_without_the_challengers_model_still_counts_and_never_advances(o
     watch = Watch(cautious(engine, automatic=True), [(engine.ledger, None)], engine.models_folder, take)
     look = watch.look()
     assert look.rolled_back and look.gates[FAILURES].state == ROLL_BACK and any("no such model" in why for why in look.waits)
+
+
+def test_a_stream_looks_between_its_batches(open_engine: Open, starter_trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = open_engine()
+    name = stored(engine)
+    roll_all([engine], "start", "alice", "new", name)
+    for _ in range(2):
+        roll_all([engine], "advance", "alice", "calm")
+    engine.close()
+    (engine.models_folder / f"{name}.json").unlink()  # from here on it has no answers
+    var, data = engine.models_folder.parent, str(starter_trained.data / starter_trained.made["live"])
+    decide(starter_trained.pilot.folder, data, None, None, var, resume=True, follow=True)
+    told = capsys.readouterr().out
+    assert "rolled back; failures: roll back" in told and "decisions" in told
+    again = open_engine()
+    assert again.course().state == "aborted" and acts(again.line, again.ledger)[-1].who == "watch"
 
 
 def test_a_rollout_is_tried_on_the_pilots_own_traffic(open_engine: Open, starter_trained: Trained, capsys: pytest.CaptureFixture[str],

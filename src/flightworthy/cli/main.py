@@ -94,11 +94,12 @@ def train(pilot: PilotArg, data: Data, outcomes: Outcomes = None, var: Var = Non
 
 @app.command()
 def decide(pilot: PilotArg, data: DataOrNone = None, outcomes: Outcomes = None, history: History = None, var: Var = None,
-           resume: Resume = True) -> None:
+           resume: Resume = True, watch: Annotated[bool, typer.Option(
+               "--watch", help="After each batch act on the gates of a rollout.")] = False) -> None:
     """Decide a file of events, in order, with outcomes as they become known; everything goes to the ledger."""
     from flightworthy.cli import run
 
-    run.decide(pilot, data, outcomes, history, var, resume)
+    run.decide(pilot, data, outcomes, history, var, resume, watch)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import getpass
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from flightworthy.cli.people import engines
@@ -13,6 +14,7 @@ from flightworthy.cli.pilots import parts, rooms, say
 from flightworthy.cli.service import call
 from flightworthy.cli.service import span as seconds
 from flightworthy.decision.course import ABORT, PROMOTE, Course
+from flightworthy.decision.engine import Engine
 from flightworthy.decision.line import Line
 from flightworthy.decision.rollout import acts, describe, roll_all
 from flightworthy.decision.rollout import approve as approval
@@ -20,7 +22,8 @@ from flightworthy.decision.rooms import Rooms
 from flightworthy.ground.clock import SystemClock, iso
 from flightworthy.ground.errors import LedgerError
 from flightworthy.manifest.load import load
-from flightworthy.operation.watching import Watch
+from flightworthy.operation.stream import StreamReport
+from flightworthy.operation.watching import Look, Watch
 from flightworthy.operation.watching import describe as say_gate
 
 
@@ -70,14 +73,33 @@ def watch(path: Path, service: str, every: str, var: Path | None) -> None:
             if told != shown:
                 say(f"{iso(SystemClock().now())}  {told}")
                 shown = told
-            if look.step:
-                for name, verdict in look.gates.items():
-                    say(f"{'rolled back' if look.rolled_back else look.step}; {say_gate(name, verdict)}")
-            elif not look.open:
+            _tell(look)
+            if not look.step and not look.open:
                 say("no rollout is under way")
             if look.step in (ABORT, PROMOTE) or not look.open:
                 return
             time.sleep(pause)
+
+
+def beside(engine: Engine) -> Callable[[StreamReport], None]:
+    """Looks after each batch of a stream, and takes the steps there."""
+
+    def take(step: str, _: Course, why: str) -> None:
+        roll_all([engine], step, "watch", why)
+
+    over = Watch(engine.pilot, [(engine.ledger, engine.vault)], engine.models_folder, take)
+
+    def look(_: StreamReport) -> None:
+        if engine.course().open:
+            _tell(over.look())
+
+    return look
+
+
+def _tell(look: Look) -> None:
+    if look.step:
+        for name, verdict in look.gates.items():
+            say(f"{'rolled back' if look.rolled_back else look.step}; {say_gate(name, verdict)}")
 
 
 def status(target: str, var: Path | None) -> None:

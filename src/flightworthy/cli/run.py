@@ -69,8 +69,10 @@ def train(path: Path, data: str, outcomes: str | None, var: Path | None, at: str
 
 
 def decide(path: Path, data: str | None, outcomes: str | None, history: str | None, var: Path | None,
-           resume: bool) -> None:
-    """Stream a file through the engine, after a history."""
+           resume: bool, follow: bool = False) -> None:
+    """Stream a file through the engine, after a history. ``follow``: act on the gates of a rollout after each batch."""
+    from flightworthy.cli.rollout import beside
+
     pilot = load(path)
     past, live = (None if url is None else learn.open_source(url, pilot) for url in (history, data))
     if live is None and past is None:
@@ -84,7 +86,7 @@ def decide(path: Path, data: str | None, outcomes: str | None, history: str | No
         lots = merged(pilot, () if live is None else live.chunks(), outcome_lines(outcomes),
                       until=None if live is None else 2**62, history=() if past is None else past.chunks())
         report = stream.run(engine, lots, Path(data or history or "").name, key=key if resume else None,
-                            watch=lambda r: advance(r.records))
+                            watch=lambda r: advance(r.records), between=beside(engine) if follow else None)
     engine.close()
     rate = report.decisions / report.seconds if report.seconds else 0.0
     if report.remembered:

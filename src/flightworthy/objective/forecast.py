@@ -134,8 +134,8 @@ class _Try:
             self._take_in(final)
         if self.plan.counterfactual:
             seen = np.flatnonzero(self.total[:, 0])
-            return judge(_mean_of(self.total[seen]), self.total[:, 0].sum(), int(self.moved.sum()), self.seen, self.plan.loss,
-                         self.plan.risk)
+            decisions, moved = float(self.total[:, 0].sum()), int(self.moved.sum())
+            return judge(_mean_of(self.total[seen]), decisions, moved, self.seen, self.plan.loss, self.plan.risk)
         first, second = (self.arms[i][self.arms[i][:, 0] > 0] for i in (0, 1))
         n = min(len(first), len(second))
         both = np.stack([first[:n], second[:n]], 1)
