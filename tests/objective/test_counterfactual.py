@@ -40,8 +40,9 @@ def test_it_is_worse_only_once_no_gain_makes_up_much_of_all_gains() -> None:
     assert verdict.state == HOLD and verdict.interval.high == math.inf and math.isfinite(verdict.interval.low)
     better = counterfactual_gate(entities(0.5), 2000, moved, 0.0, Risk())
     assert better.state == ADVANCE  # large gains do not overturn that it is fine
-    assert moved.seen(gains=False, deviation=0.0) and not moved.seen(gains=True, deviation=0.0)
-    assert moved.seen(gains=True, deviation=1e6)  # beside such a spread it is nothing
+    assert moved.seen(gains=False, deviation=0.0, beyond=0.0) and not moved.seen(gains=True, deviation=0.0, beyond=0.0)
+    assert moved.seen(gains=True, deviation=1e6, beyond=0.0)  # beside such a spread it is nothing
+    assert moved.seen(gains=True, deviation=0.0, beyond=20 * 50.0 * FEWEST_MOVED)  # nor beside such a verdict
 
 
 def test_the_variance_is_at_least_what_labels_make_it() -> None:

@@ -16,7 +16,8 @@ from flightworthy.objective.gates import ADVANCE, FEWEST, HOLD, ROLL_BACK, Risk,
 from flightworthy.objective.sequences import Interval, asymptotic
 
 FEWEST_MOVED = 40  # decisions of each label that would be worth something else
-LARGEST, SMALL = 0.035, 0.05  # what one of them may make up: of all that was gained, or lost; of the deviation of the sum
+LARGEST, SMALL = 0.03, 0.05  # what one of them may make up: of all that was gained, or lost; of the deviation of the sum
+MORE = 20  # so many more like the largest must not overturn a verdict that does not wait for that
 
 
 @dataclass
@@ -48,12 +49,12 @@ class Moved:
         for better, told in other.spans.items():
             self.spans[better] = [a + b for a, b in zip(self.spans.get(better, [0.0] * 3), told, strict=True)]
 
-    def seen(self, gains: bool, deviation: float) -> bool:
+    def seen(self, gains: bool, deviation: float, beyond: float) -> bool:
         """Whether enough was seen of the gains, or of the losses, to say that what is still to come of them matters little.
-        ``deviation``: of the sum of all."""
+        ``deviation``: of the sum of all; ``beyond``: how much of the sum the verdict could do without."""
         few = self.cases and min(self.cases.get(label, 0) for label in (False, True)) < FEWEST_MOVED
         total, most = self.sides.get(gains, (0.0, 0.0))
-        return not few and (most <= LARGEST * total or most <= SMALL * deviation)
+        return not few and most <= max(LARGEST * total, SMALL * deviation, beyond / MORE)
 
     @property
     def least_variance(self) -> float:
@@ -86,9 +87,13 @@ def judge(estimate: tuple[float, float, int], decisions: float, entities: int, m
     mean, variance, n = estimate
     error = math.sqrt(max(variance, moved.least_variance / decisions**2)) if decisions else math.inf
     deviation = error * math.sqrt(n) if entities >= FEWEST else math.inf
-    known = {gains: deviation if moved.seen(gains, error * decisions) else math.inf for gains in (False, True)}
-    below = mean - asymptotic(mean, known[False], n, risk.advance).low
-    above = asymptotic(mean, known[True], n, risk.rollback).high - mean
+
+    def reach(side: float, gains: bool, alpha: float) -> float:
+        """How far the truth may be on a side, from what is estimated to be ``side`` on the other."""
+        known = asymptotic(0.0, deviation, n, alpha).high
+        return known if moved.seen(gains, error * decisions, (side - known) * decisions) else math.inf
+
+    below, above = reach(mean + loss, False, risk.advance), reach(-mean, True, risk.rollback)
     harm, fine = (max(0.0, share / reach) if reach else 0.0 for share, reach in ((-mean, above), (mean + loss, below)))
     state = ROLL_BACK if harm > 1 else ADVANCE if fine > 1 else HOLD
     most = max(harm, fine)

@@ -64,8 +64,8 @@ def rivals(size: Size) -> dict[str, Any]:
     """A champion that is ten days older than it need be, and three that challenge it: changes to the manifest's model."""
     return {"champion_at": _say((size.live_from - 10) * 86400.0), "challengers": [
         {"name": "retrained", "says": "The same model, trained on ten days more.", "model": {}},
-        {"name": "weighted", "says": "Trained with frauds counted 30 times, as is often advised for rare cases: it ranks better, "
-         "and its scores are no probabilities any more.", "model": {"params": {"scale_pos_weight": 30}}},
+        {"name": "weighted", "says": "Trained with frauds counted 35 times, as is often advised for rare cases: it ranks better, "
+         "and its scores are no probabilities any more.", "model": {"params": {"scale_pos_weight": 35}}},
         {"name": "broken", "says": "Has no answer for cards older than any it has seen (45 days).",
          "model": {"flavour": "python:broken.py:Broken"}}]}
 
