@@ -31,7 +31,7 @@ def exploring(trained: Trained, budget: str = "1000000", hidden: str = "[remind]
     text = text.replace("delay: 30d, absent: false}", f"delay: 30d, absent: false, hidden_by: {hidden}}}")
     text = text.replace("rollout: {by: customer, holdout: 20%}",
                         "rollout: {by: customer, holdout: 20%, " + explore.replace("BUDGET", budget) + "}")
-    return parse(text, trained.pilot.folder)
+    return parse(text, folder=trained.pilot.folder)
 
 
 def records(engine: Engine) -> list[Any]:
@@ -145,7 +145,7 @@ def test_mistakes_are_found(starter_trained: Trained, explore: str, hidden: str,
 
 def test_a_manifest_without_it_has_the_digests_it_had(starter_trained: Trained) -> None:
     text = (starter_trained.pilot.folder / "pilot.yaml").read_text()
-    same = parse(text.replace("holdout: 20%}", "holdout: 20%, stages: [0%, 1%], automatic: true}"), starter_trained.pilot.folder)
+    same = parse(text.replace("holdout: 20%}", "holdout: 20%, stages: [0%, 1%], automatic: true}"), folder=starter_trained.pilot.folder)
     other = exploring(starter_trained)
     assert (same.digest, same.recipe_digest) == (starter_trained.pilot.digest, starter_trained.pilot.recipe_digest)
     assert other.digest != same.digest and other.recipe_digest == same.recipe_digest

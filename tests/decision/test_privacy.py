@@ -21,6 +21,8 @@ from flightworthy.decision.people import about, consent, erase, hold, unaccounte
 from flightworthy.decision.recovery import begin
 from flightworthy.decision.replay import replay
 from flightworthy.decision.retention import expire
+from flightworthy.decision.rollout import roll_all
+from flightworthy.decision.tally import Tally
 from flightworthy.decision.valuation import judge
 from flightworthy.governance.ledger import ACT, DECISION, ERASED, EXPIRED, OUTCOME, Block
 from flightworthy.governance.log import disclosure, static
@@ -37,6 +39,7 @@ from flightworthy.manifest.explain import explain
 from flightworthy.manifest.load import parse
 from flightworthy.manifest.pilot import Pilot
 from tests.conftest import Trained
+from tests.decision.test_shadow import louder
 
 YEAR = 365 * 86_400_000_000
 NOW = 1_790_000_000_000_000
@@ -413,3 +416,15 @@ def test_a_pilot_that_names_no_people_has_none(open_engine: Open) -> None:
         list(about(engine.line, engine.ledger, "a"))
 
 
+
+
+def test_a_shadow_reads_sealed_records_and_leaves_out_whoever_was_erased(open_: Open, starter_trained: Trained) -> None:
+    engine, lines = open_(), starter_trained.lines("live", 300)
+    roll_all([engine], "start", "alice", "new", louder(engine))
+    engine.decide(lines)
+    erase(engine, names(lines)[:8], "alice", "asked to")  # not all of them are held out
+    seen = Tally(engine.pilot, engine.ledger, engine.models_folder, engine.vault)
+    seen.read()
+    told = [record for record in engine.line.records.read_all(list(engine.ledger.scan(1, (DECISION,)))) if record.arm != "holdout"]
+    assert seen.changed.all == sum(not record.erased for record in told) < len(told)
+    assert seen.changed.bad > 0 and not seen.blind
