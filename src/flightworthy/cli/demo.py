@@ -29,4 +29,8 @@ def demo(name: str, data: str | None, out: Path | None, seed: int) -> None:
     say(f"replayed {evidence.replay.decisions:,}: {evidence.replay.mismatches} differ")
     for line in statement(evidence.valuation, evidence.now):
         say(line)
+    for told in evidence.rollouts:
+        steps = ", ".join(f"{turn.step} after {turn.decisions:,}" for turn in told.turns)
+        say(f"challenger '{told.name}': {told.state} ({steps} decisions); it took {told.tried[0]:,} and earned "
+            f"{told.tried[1]:,.2f} more than the champion, {told.everybody[1]:,.2f} had it decided all {told.everybody[0]:,}")
     say(f"open {folder / 'report.html'} in a browser; figures in {folder / 'summary.json'}")

@@ -97,10 +97,10 @@ class Rehearsal:
         self._watch = Watch(pilot, [(self._engine.ledger, self._engine.vault)], rooms.models, self._take)
         self._decided, self._at, self._done = 0, 0, False
 
-    def run(self, lots: Iterator[Lot], now: int, advance: Callable[[int], None]) -> Rollout:
+    def run(self, lots: Iterator[Lot], now: int, advance: Callable[[int], None], batch: int = stream.BATCH) -> Rollout:
         """Decide all, follow the gates, and settle what it was worth at ``now`` (event time)."""
         out = self._out
-        stream.run(self._engine, self._needed(lots), "live", watch=lambda r: advance(r.records), between=self._between)
+        stream.run(self._engine, self._needed(lots), "live", batch, watch=lambda r: advance(r.records), between=self._between)
         self._settle(now)
         self._engine.close()
         ledger = Rooms.of(self._pilot, self._folder).open_ledger(read_only=True)
@@ -148,12 +148,15 @@ class Rehearsal:
             out.tried, out.everybody = (int(mine), more), (int(mine + theirs), more + otherwise)
             ranked = np.array(worth.ranked, float).reshape(-1, 3)
             known = ranked[np.isfinite(ranked).all(1)]
+            if not len(known):
+                continue
             weight = np.where(known[:, 2] > 0, 1.0, 8.0)  # as they were sampled
             out.ranking = roc_auc(known[:, 2], known[:, 0], weight), roc_auc(known[:, 2], known[:, 1], weight)
 
 
 def rehearse(pilot: Pilot, told: dict[str, Any], models: tuple[Artifact, dict[str, Artifact]], now: int,
-             lots: Callable[[], Iterator[Lot]], out: Path, bar: Callable[..., Any], records: int) -> list[Rollout]:
+             lots: Callable[[], Iterator[Lot]], out: Path, bar: Callable[..., Any], records: int,
+             batch: int = stream.BATCH) -> list[Rollout]:
     """All challengers, one after the other, each with rooms of its own under ``out``."""
     champion, challengers = models
     done = []
@@ -161,6 +164,6 @@ def rehearse(pilot: Pilot, told: dict[str, Any], models: tuple[Artifact, dict[st
         name, challenger = each["name"], challengers[each["name"]]
         with bar(f"rollout of the challenger '{name}'", records) as advance:
             rehearsal = Rehearsal(pilot, out / name, champion, challenger, Rollout(name, each["says"], challenger.digest))
-            done.append(rehearsal.run(lots(), now, advance))
+            done.append(rehearsal.run(lots(), now, advance, batch))
     return done
 

@@ -96,12 +96,12 @@ def earned(evidence: Evidence) -> str:
 
 
 def rollout(told: Rollout, currency: str) -> str:
-    """What the value gate said of a challenger, look by look, and where its share changed. Empty where it never said a number."""
+    """What the value gate said of a challenger, look by look, and where its share changed. Empty where it said no two numbers."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     guessed = [(at, interval) for at, interval in told.seen if math.isfinite(interval.value)]
     known = [(at, _bar(interval)) for at, interval in guessed]
-    if not guessed:
+    if len(guessed) < 2:
         return ""
     figure, axes = _figure(height=2.3)
     looked: Any = [moment(at) for at, _ in guessed]
