@@ -9,9 +9,10 @@ import lightgbm
 import numpy as np
 import pytest
 
+from flightworthy.ground.errors import ModelError
 from flightworthy.model.lightgbm import Booster, LightGBM
 from flightworthy.model.runtime import Recipe
-from flightworthy.model.trees import Forest, forest
+from flightworthy.model.trees import Forest, damage, forest
 
 
 def parts(objective: str, missing: float = 0.2, categorical: tuple[int, ...] = (), rounds: int = 37, **params: Any) -> Any:
@@ -78,3 +79,27 @@ def test_a_disagreement_is_seen_and_lightgbm_answers(monkeypatch: pytest.MonkeyP
     assert isinstance(LightGBM().open(made), Forest)
     monkeypatch.setattr(Forest, "predict", lambda self, x: Booster(made["booster"]).predict(x) * (1 + 2**-52))
     assert isinstance(LightGBM().open(made), Booster)
+
+
+def test_a_damaged_text_is_refused_before_the_library_sees_it() -> None:
+    """Each of these ends the process when LightGBM's library reads it, or reads beyond its memory."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(400, 4))
+    x[:, 3] = rng.integers(5, size=400)
+    y = (x[:, 0] + 3 * (x[:, 3] == 2) + rng.normal(size=400) > 0).astype(float)
+    params, grouped = {"num_leaves": 8, "min_data_in_leaf": 5}, {"max_cat_to_onehot": 2, "min_data_per_group": 5, "cat_smooth": 1}
+    plain = LightGBM().fit(x, y, Recipe("binary", ("a", "b", "c", "d"), (), 5, 1, params))["booster"]
+    sets = LightGBM().fit(x, y, Recipe("binary", ("a", "b", "c", "d"), (3,), 5, 1, {**params, **grouped}))["booster"]
+    assert damage(plain) == damage(sets) == "" and "cat_threshold" in sets
+    for good, old, new in ((plain, "leaf_value=", "leaf_value=1 "), (plain, "leaf_value=", "leaf_value=x"),
+                           (plain, "split_feature=", "split_feature=99 "), (plain, "left_child=", "left_child=77 "),
+                           (plain, "num_leaves=8", "num_leaves=800"), (plain, "threshold=", "threshold=1 "),
+                           (plain, "decision_type=", "decision_tipe="), (plain, "right_child=", "right_child=0 "),
+                           (plain, "max_feature_idx=3", "max_feature_idx=0"), (plain, "end of trees", "end of tree"),
+                           (sets, "cat_boundaries=0 ", "cat_boundaries=0 99 "), (sets, "cat_threshold=", "cat_threshold=1 2 "),
+                           (sets, "num_cat=1", "num_cat=9"), (plain, plain[len(plain) // 2 :], ""), (plain, plain, "tree\n")):
+        assert old in good
+        with pytest.raises(ModelError, match="damaged"):
+            LightGBM().open({"booster": good.replace(old, new, 1)})
+    text = re.sub(r"leaf_value=\S+", "leaf_value=0.123456789012345678901234567890", plain, count=1)  # longer than its size says, and sound
+    assert LightGBM().open({"booster": text}).predict(x).shape == (400,)

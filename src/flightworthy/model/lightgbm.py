@@ -22,6 +22,7 @@ _OBJECTIVES = {"binary": "binary", "regression": "regression"}
 _WORTH_THREADS = 1_000_000
 _FLOAT64, _ROW_MAJOR, _NORMAL = 1, 1, 0
 # The parameter block of a model file repeats how it was trained (threads included) and is not read back.
+_SIZES = re.compile(r"\ntree_sizes=[^\n]*\n")
 _PARAMETERS = re.compile(r"\nparameters:.*?end of parameters\n", re.DOTALL)
 
 
@@ -44,8 +45,10 @@ class LightGBM:
 
     def open(self, parts: Parts) -> Predictor:
         """Our own walk through the trees where it knows all of them and gives LightGBM's bits, else LightGBM itself."""
-        from flightworthy.model.trees import forest
+        from flightworthy.model.trees import damage, forest
 
+        if wrong := damage(parts["booster"]):
+            raise ModelError("the model's text is damaged", where="model", found=wrong, next_step="train again, or restore it")
         booster, trees = Booster(parts["booster"]), forest(parts["booster"])
         if trees is None:
             return booster
@@ -62,7 +65,9 @@ class Booster:
         self._library = _library()
         self._handle = ctypes.c_void_p()
         rounds = ctypes.c_int()
-        self._call("LGBM_BoosterLoadModelFromString", text.encode(), ctypes.byref(rounds), ctypes.byref(self._handle))
+        # With the sizes of its trees the library reads them in threads of its own, where an error ends the process.
+        plain = _SIZES.sub("\n", text).encode()
+        self._call("LGBM_BoosterLoadModelFromString", plain, ctypes.byref(rounds), ctypes.byref(self._handle))
         width = ctypes.c_int()
         self._call("LGBM_BoosterGetNumFeature", self._handle, ctypes.byref(width))
         self.width = width.value

@@ -76,6 +76,35 @@ def forest(text: str) -> Forest | None:
     return _joined(width, trees, float(squash.group(1)) if squash else 0.0)
 
 
+def damage(text: str) -> str:
+    """What is wrong with the structure of a model's text, in words; empty when nothing is. The C library takes it on trust:
+    with a wrong index it reads beyond its memory."""
+    head, _, rest = text.partition("\nTree=")
+    try:
+        width = int(_fields(head)["max_feature_idx"]) + 1
+        trees = [_fields(part) for part in rest.partition("\nend of trees")[0].split("\nTree=")] if rest else []
+        broken = next((number for number, tree in enumerate(trees) if not _whole(tree, width)), None)
+    except (KeyError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    if "\nend of trees" not in text:
+        return "it ends within a tree"
+    return "" if broken is None else f"tree {broken} does not hang together"
+
+
+def _whole(tree: dict[str, str], width: int) -> bool:
+    """Whether all that a tree points to is there."""
+    features, flags, left, right = _tests(tree)
+    inner, limits = len(features), [float(word) for word in tree.get("threshold", "").split()]
+    below = [*range(-inner - 1, 0), *range(1, inner)] if inner else []
+    sets = [int(word) for word in tree.get("cat_boundaries", "0").split()]
+    bits = [int(word) for word in tree.get("cat_threshold", "").split()]
+    return (int(tree["num_leaves"]) == inner + 1 == len([float(word) for word in tree["leaf_value"].split()])
+            and all(0 <= feature < width for feature in features) and sorted(left + right) == below
+            and len(flags) == len(limits) == inner and int(tree.get("num_cat", "0")) == len(sets) - 1
+            and sets == sorted(sets) and sets[0] == 0 and sets[-1] == len(bits)
+            and all(0 <= limit < len(sets) - 1 for flag, limit in zip(flags, limits, strict=True) if flag & _CATEGORICAL))
+
+
 def _fields(text: str) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in text.splitlines())
 
