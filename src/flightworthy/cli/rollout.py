@@ -71,7 +71,7 @@ def watch(path: Path, service: str, every: str, var: Path | None) -> None:
                 continue
             told = "; ".join(f"{name} {verdict.state}" for name, verdict in look.gates.items())
             if told != shown:
-                say(f"{iso(SystemClock().now())}  {told}")
+                say(f"{iso(SystemClock().now())}  {told}" + (f"; waits for: {'; '.join(look.waits)}" if look.open else ""))
                 shown = told
             _tell(look)
             if not look.step and not look.open:
