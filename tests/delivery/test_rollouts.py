@@ -12,6 +12,7 @@ from flightworthy.decision.rooms import Rooms
 from flightworthy.delivery.report import pictures
 from flightworthy.delivery.rollouts import rehearse
 from flightworthy.governance.ledger import DECISION, OUTCOME
+from flightworthy.ground.canonical import digest
 from flightworthy.manifest.check import instant
 from flightworthy.manifest.schema import Least
 from flightworthy.model.artifact import Artifact, ModelStore
@@ -32,13 +33,13 @@ def test_a_challenger_is_followed_to_its_end_and_settled(starter_trained: Traine
     pilot = replace(pilot, manifest=pilot.manifest.model_copy(update={"rollout": rollout}))
     champion = ModelStore(starter_trained.var / "models").champion()
     same = Artifact({**champion.content, "challenger": True})
-    silent = Artifact({**champion.content, "flavour": "python:silent.py:Silent", "code": "x"})
     folder = tmp_path / "pilot"
     folder.mkdir()
     (folder / "silent.py").write_text(
         "import numpy as np\nclass Silent:\n    def fit(self, x, y, recipe): raise NotImplementedError\n"
         "    def open(self, parts): return self\n    def predict(self, x): return np.full(len(x), np.nan)\n")
-    silent = Artifact({**silent.content, "code": _code(folder / "silent.py")})
+    code = digest((folder / "silent.py").read_bytes()).hex()
+    silent = Artifact({**champion.content, "flavour": "python:silent.py:Silent", "code": code})
     pilot = replace(pilot, folder=folder)
     live = [learn.open_source(str(starter_trained.data / starter_trained.made[name]), pilot) for name in ("history", "live")]
     outcomes = [*starter_trained.lines("history_outcomes"), *starter_trained.lines("live_outcomes")]
@@ -52,20 +53,10 @@ def test_a_challenger_is_followed_to_its_end_and_settled(starter_trained: Traine
     calm, broken = done
     assert calm.state == "running" and calm.replayed[1] == 0 and calm.everybody[1] == 0.0
     assert broken.state == "aborted" and broken.replayed[1] == 0 and broken.turns[-1].why.startswith("failures: roll back")
-    assert pictures.rollout(replace_seen(broken), "EUR") == ""
+    broken.seen = broken.seen[:1]
+    assert pictures.rollout(broken, "EUR") == ""  # one look is no line
     ledger = Rooms.of(pilot, tmp_path / "rooms" / "silent").open_ledger(read_only=True)
     decided, told_of = (sum(1 for _ in ledger.scan(1, (kind,))) for kind in (DECISION, OUTCOME))
     assert decided <= len(starter_trained.lines("live")) and told_of > 0
     assert not [reason for (_, reason), _ in ledger.quarantine_counts().items() if "unknown" in reason]
     ledger.close()
-
-
-def replace_seen(told: Any) -> Any:
-    told.seen = told.seen[:1]
-    return told
-
-
-def _code(path: Path) -> str:
-    from flightworthy.ground.canonical import digest
-
-    return digest(path.read_bytes()).hex()
