@@ -11,6 +11,7 @@ import pytest
 from flightworthy.cli.value import profit_and_loss
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.explore import DAY, MILLION, Budget, Recorded
+from flightworthy.decision.line import Line
 from flightworthy.decision.replay import replay
 from flightworthy.decision.statement import monthly, value
 from flightworthy.decision.valuation import HIDDEN, PENDING, judge
@@ -99,6 +100,17 @@ def test_those_let_through_speak_for_the_hidden(open_engine: Open, starter_train
     truth = open_engine(pilot=starter_trained.pilot)
     assert sum(item.speaks for item in speaking) == pytest.approx(len(hidden), rel=0.35)
     truth.ledger.close()
+
+
+def test_records_of_another_manifest_are_taken_as_they_are(open_engine: Open, starter_trained: Trained) -> None:
+    engine = open_engine(pilot=exploring(starter_trained))
+    engine.decide(starter_trained.lines("live"))
+    engine.observe(starter_trained.lines("live_outcomes"))
+    other = exploring(starter_trained, "77")  # another budget, another manifest
+    judged = list(judge(other, engine.ledger, 2**62))
+    assert not any(item.speaks for item in judged) and not any(item.explored for item in judged)
+    through = next(r for r in records(engine) if r.explore and r.action != engine.line.meant(r)[0])
+    assert Line(other, {}).meant(through) == (through.action, through.quantity)
 
 
 def test_months_add_up(open_engine: Open, starter_trained: Trained) -> None:

@@ -193,9 +193,16 @@ class Line:
             repeat(self._pilot_digest), chosen.amounts(), base.amounts(), by_row, consents or repeat(0), explore))
 
     def meant(self, record: Any) -> tuple[str, float | None]:
-        """Action and quantity by the rule of a decision: another than its own where it was let through."""
+        """Action and quantity by the rule of a decision: another than its own where it was let through. Of one made under another
+        manifest, whose rules are not these, its own."""
+        if not self.explored(record):
+            return record.action, record.quantity
         action = self._names[self._first[self._order[record.by]] + record.rule]
         return (record.action, record.quantity) if record.action == action else (action, None)
+
+    def explored(self, record: Any) -> bool:
+        """Whether a decision had a chance to be let through, under this manifest."""
+        return bool(record.explore) and record.pilot == self._pilot_digest
 
     def would(self, frame: Floats, outputs: Floats) -> list[tuple[str, float | None]]:
         """Actions and quantities that follow from these answers of a model (n, outputs)."""

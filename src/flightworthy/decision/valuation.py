@@ -60,14 +60,15 @@ def judge(pilot: Pilot, ledger: Ledger, now: int, vault: Vault | None = None) ->
             value = price(fields, label, action, quantity)
             other = price(fields, label, record.otherwise, record.otherwise_quantity)
             meant, speaks = line.meant(record), 0.0
-            if outcomes.hidden_by and record.explore and action != meant[0]:
+            if outcomes.hidden_by and line.explored(record) and action != meant[0]:
                 speaks = 1 / record.explore - 1
-            yield Judged(record, time, status, label, value, other, (value, value), speaks, price(fields, label, *meant))
+            yield Judged(record, time, status, label, value, other, (value, value), speaks,
+                         price(fields, label, *meant) if speaks else Decimal(0))
             continue
         both = [price(fields, x, action, quantity) for x in (0.0, 1.0)] \
             if outcomes.type == "boolean" else [Decimal(0)]
         yield Judged(record, time, HIDDEN if hidden else PENDING, None, Decimal(0), Decimal(0), (min(both), max(both)),
-                     explored=hidden and record.explore > 0)
+                     explored=hidden and line.explored(record))
 
 
 class Truths:
