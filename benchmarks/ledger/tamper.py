@@ -19,6 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def trial(seed: int, folder: Path, entries: int, policy_text: str) -> tuple[str,
                 break
             shutil.copy(folder / "base.db", path)
             try:
-                with sqlite3.connect(path) as db:
+                with closing(sqlite3.connect(path)) as db, db:  # leaving a connection does not close it
                     if CHANGES[kind][0](db, rng):
                         break
             except Unchanged:
