@@ -21,6 +21,7 @@ from flightworthy.objective.effect import Totals
 from flightworthy.objective.value import Pricer
 
 CHUNK, RANKED = 4096, 200_000
+SAMPLED = 8  # of decisions with the label false, one in so many is ranked
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Worth:
             self.moved.add(apart, label != 0 if self._boolean else None, span)
         arm = self.arms[record.arm == CHALLENGED]
         arm[0], arm[1] = arm[0] + 1, arm[1] + apart
-        if len(self.ranked) < RANKED and (label or record.seq % 8 == 0):
+        if self._boolean and len(self.ranked) < RANKED and (label or record.seq % SAMPLED == 0):
             self.ranked.append((*twin.scores, label))
         _count(self.apart, entity, apart)
 

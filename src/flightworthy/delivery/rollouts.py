@@ -20,6 +20,7 @@ from flightworthy.decision.rollout import roll_all
 from flightworthy.decision.rooms import Rooms
 from flightworthy.decision.verdicts import VALUE
 from flightworthy.decision.work import OUTCOME
+from flightworthy.decision.worth import SAMPLED
 from flightworthy.ground.clock import micros
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import Artifact, ModelStore
@@ -150,7 +151,7 @@ class Rehearsal:
             known = ranked[np.isfinite(ranked).all(1)]
             if not len(known):
                 continue
-            weight = np.where(known[:, 2] > 0, 1.0, 8.0)  # as they were sampled
+            weight = np.where(known[:, 2] > 0, 1.0, SAMPLED)
             out.ranking = roc_auc(known[:, 2], known[:, 0], weight), roc_auc(known[:, 2], known[:, 1], weight)
 
 
