@@ -104,7 +104,7 @@ fuzz: env            ## a hundred thousand broken records
 	$(BIN)/python -m benchmarks.fuzz
 
 lock:                ## pin dependencies anew (needs uv)
-	uv pip compile --quiet pyproject.toml --extra files --extra postgres --extra service --extra otel --extra report --extra bench --extra docs --extra dev \
+	uv pip compile --quiet pyproject.toml --extra files --extra postgres --extra kafka --extra redis --extra service --extra otel --extra report --extra bench --extra docs --extra dev \
 	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o $(LOCK)
 
 clean:               ## remove what was made

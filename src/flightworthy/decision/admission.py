@@ -72,7 +72,7 @@ class Admission:
         """The quarantine row of a record."""
         raw, kind = arrivals.raws[index], EVENT if arrivals.kinds is None else arrivals.kinds[index]
         private = rejection.field and self.line.pilot.stored(rejection.field) != "clear"  # its value may be in the words
-        return Quarantined(arrivals.source, arrivals.position + index, arrivals.arrived, rejection.reason, rejection.field,
+        return Quarantined(*arrivals.place(index), arrivals.arrived, rejection.reason, rejection.field,
                            "the value is private" if private else rejection.message[:500], self._covered(bytes_of(raw)),
                            kind=PAST if arrivals.past and kind == EVENT else kind,
                            table=not isinstance(raw, bytes))
@@ -86,7 +86,7 @@ class Admission:
         work.quarantined.append(self.quarantined(work.arrivals, index, rejection))
 
     def _mistaken(self, work: Work, index: int, error: Exception) -> None:
-        _log.error("a record could not be read: %s %d", work.arrivals.source, work.arrivals.position + index, exc_info=error)
+        _log.error("a record could not be read: %s %d", *work.arrivals.place(index), exc_info=error)
         self._reject(work, index, Rejection("malformed", "", f"it cannot be read: {type(error).__name__}: {error}"))
 
     def _read(self, work: Work) -> Truths:

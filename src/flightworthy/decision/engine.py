@@ -184,7 +184,12 @@ class Engine:
                                         told.truth.known_at, arrived)
                 work.results[told.place] = record
                 records.insert(told.seq - self._first(work), record)
-        work.entries = self.line.records.entries(records)
+        work.entries = self.line.records.entries([*records, *work.acts] if work.acts else records)
+
+    def note(self, work: Work, name: str, who: str, said: dict[str, str]) -> None:
+        """Write an act down with a prepared batch, after what is in it; the next batch must not be prepared yet."""
+        work.acts.append(ActRecord(VERSION, ACT, self.admission.next_seq, name, who, said, work.arrivals.arrived))
+        self.admission.next_seq += 1
 
     def _chances(self, arrived: int) -> Budget | None:
         """What the day can still bear to let through."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flightworthy.decision.record import OutcomeRecord
+from flightworthy.decision.record import ActRecord, OutcomeRecord
 from flightworthy.governance.ledger import HISTORY, Entries, Quarantined
 from flightworthy.governance.privacy.store import Subject
 from flightworthy.integration.contract import Raw, Rejection
@@ -42,6 +42,11 @@ class Arrivals:
     past: bool = False
     times: Ints | None = None  # of the events, microseconds, where the feed had to read them anyway
     spilled: Sequence[Spilled] | None = None  # one for each raw: these were answered by the default already
+    places: Sequence[tuple[str, int]] | None = None  # source and position of each raw, where they have more than one source
+
+    def place(self, index: int) -> tuple[str, int]:
+        """Where a raw came from: its source, and its position there."""
+        return (self.source, self.position + index) if self.places is None else self.places[index]
 
 
 class Earlier(NamedTuple):
@@ -100,6 +105,7 @@ class Work:
     tried: tuple[int, int] | None = None  # microseconds of the models, of all others and of the challenger's arm, in a rollout
     records: list[Any] = field(default_factory=list)  # of the events, once they are decided or remembered
     entries: Entries = field(default_factory=Entries)
+    acts: list[ActRecord] = field(default_factory=list)  # what is written down with it, after its own entries
     people: list[Subject] = field(default_factory=list)  # who are new
     spent: dict[str, int] = field(default_factory=dict)  # on letting cases through, by day
     consents: list[int] = field(default_factory=list)  # (n) the entry that gave it, 0 without; empty where it is not asked for

@@ -272,6 +272,10 @@ class Adapters(Section):
     state: str = "file:///state"
     runtime: str = Field("inprocess:", description="what runs the models")
     secrets: str = Field("file:///keys", description="where keys are kept: file:///folder, made on first use, or env:")
+    events: str = Field("", description="what `flightworthy stream` reads, such as kafka://broker:9092/payments")
+    outcomes: str = Field("", description="a topic of outcomes with as many partitions")
+    decisions: str = Field("", description="where decisions are published: kafka://… or file:///decisions.ndjson; unset: nowhere")
+    dead_letters: str = Field("", description="where quarantined records are published, with their reason")
     witnesses: str = Field("", description="policy file beside the manifest: the witnesses that sign the log's checkpoints")
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flightworthy.ground.errors import DataError
 from flightworthy.ground.registry import missing_extra
 from flightworthy.integration.sources import Source
 from flightworthy.manifest.pilot import Pilot
+
+if TYPE_CHECKING:
+    from flightworthy.adapters.files.sink import FileSink
 
 
 def open_source(url: str, pilot: Pilot) -> Source:
@@ -31,3 +35,10 @@ def open_source(url: str, pilot: Pilot) -> Source:
             raise missing_extra("duckdb", "files", url) from error
         return ParquetSource(path, pilot)
     raise DataError("unknown kind of file", where=str(path), found=ending, expected=".ndjson, .jsonl, .csv or .parquet")
+
+
+def open_sink(url: str, base: Path | None = None, **_: Any) -> FileSink:
+    """Append to ``file:///path``, relative to the folder for variable data. Raises `AdapterError`."""
+    from flightworthy.adapters.files.sink import FileSink
+
+    return FileSink((base or Path()) / url.removeprefix("file:///"))

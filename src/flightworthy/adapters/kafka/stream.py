@@ -1,0 +1,207 @@
+"""Topics of events and outcomes, shared by the workers of a consumer group.
+
+The group shares out the partitions of the events alone; a worker reads the outcomes of a partition beside it, outside the group,
+so that both always come to the same place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from flightworthy.adapters.kafka.address import Address
+from flightworthy.adapters.kafka.decoding import Decode, decoder
+from flightworthy.ground.errors import AdapterError, DataError
+from flightworthy.integration.streams import Fetched
+
+_log = logging.getLogger("flightworthy.stream")
+_OLDEST = -2  # librdkafka's OFFSET_BEGINNING
+_ANSWER = 10.0  # seconds for the broker to answer
+_SETTINGS: dict[str, str | int | bool] = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 6000, "heartbeat.interval.ms": 1500,  # a worker that died is missed after six seconds
+    "max.poll.interval.ms": 300_000,
+    "fetch.wait.max.ms": 20, "fetch.error.backoff.ms": 100,
+    "queued.min.messages": 50_000, "queued.max.messages.kbytes": 65_536,  # beyond that nothing is fetched ahead
+    "reconnect.backoff.max.ms": 1000, "topic.metadata.refresh.interval.ms": 30_000,
+}
+
+
+class KafkaStream:
+    """One consumer in the group for events, one outside it for outcomes."""
+
+    def __init__(self, events: Address, outcomes: Address | None, group: str) -> None:
+        self._addresses = [events] if outcomes is None else [events, outcomes]
+        self._decode: list[Decode | None] = [decoder(address) for address in self._addresses]
+        self.partitions = _partitions(events)
+        if outcomes is not None and (told := _partitions(outcomes)) != self.partitions:
+            raise AdapterError("events and outcomes need as many partitions: both are shared out by the same key",
+                               where=outcomes.topic, found=told, expected=f"{self.partitions}, as {events.topic} has")
+        group = events.group or group
+        self._consumers = [_consumer(address, group, member=kind == 0) for kind, address in enumerate(self._addresses)]
+        self.topics = len(self._addresses)
+        self._fetching: list[set[int]] = [set() for _ in self._addresses]
+        self._drained: list[set[int]] = [set() for _ in self._addresses]
+        self._ours: set[int] = set()
+        self._gained: Callable[[list[int]], None] = lambda _: None
+        self._lost: Callable[[list[int], bool], None] = lambda *_: None
+
+    def source(self, kind: int, partition: int) -> str:
+        return f"{self._addresses[kind].topic}/{partition}"
+
+    def join(self, gained: Callable[[list[int]], None], lost: Callable[[list[int], bool], None]) -> None:
+        self._gained, self._lost = gained, lost
+        self._consumers[0].subscribe([self._addresses[0].topic], on_assign=self._on_assign, on_revoke=self._on_revoke,
+                                     on_lost=self._on_lost)
+
+    def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        consumer.incremental_assign([])  # each is fetched when its state is here: see `start`
+        numbers = [one.partition for one in given]
+        self._ours.update(numbers)
+        if numbers:
+            self._gained(numbers)
+
+    def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
+        self._give_up(taken, False)
+
+    def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
+        self._give_up(taken, True)
+
+    def _give_up(self, taken: list[TopicPartition], gone: bool) -> None:
+        numbers = [one.partition for one in taken]
+        self._ours.difference_update(numbers)
+        self._lost(numbers, gone)
+        for number in numbers:
+            self._stop(number)
+
+    def start(self, partition: int, positions: tuple[int | None, int | None], wanted: bool = True) -> None:
+        self._stop(partition)
+        if not wanted or partition not in self._ours:
+            return
+        for kind, consumer in enumerate(self._consumers):
+            at = positions[kind]
+            consumer.incremental_assign([TopicPartition(self._addresses[kind].topic, partition, _OLDEST if at is None else at)])
+            self._fetching[kind].add(partition)
+
+    def _stop(self, partition: int) -> None:
+        for kind, consumer in enumerate(self._consumers):
+            if partition in self._fetching[kind]:
+                self._fetching[kind].discard(partition)
+                self._drained[kind].discard(partition)
+                consumer.incremental_unassign([TopicPartition(self._addresses[kind].topic, partition)])
+
+    def fetch(self, most: int, wait: float) -> list[Fetched]:
+        out: list[Fetched] = []
+        for kind in reversed(range(len(self._consumers))):  # outcomes first: they do not wait
+            consumer = self._consumers[kind]
+            with _said(self._addresses[kind]):
+                first = consumer.poll(0 if kind or out else wait)
+                got = [] if first is None else [first, *(consumer.consume(most - 1, 0) if most > 1 else ())]
+            out += self._columns(kind, got)
+        return out
+
+    def _columns(self, kind: int, got: list[Message]) -> list[Fetched]:
+        out: dict[int, Fetched] = {}
+        decode, ours, drained = self._decode[kind], self._fetching[kind], self._drained[kind]
+        for message in got:
+            partition = message.partition()
+            if (error := message.error()) is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    self._heard(kind, message, error)
+                elif partition in ours:
+                    drained.add(partition)
+                continue
+            if partition not in ours:
+                continue
+            into = out.get(partition)
+            drained.discard(partition)
+            if into is None:
+                into = out[partition] = Fetched(kind, partition, [], [], [])
+            raw: bytes = message.value() or b""
+            into.raws.append(raw if decode is None else decode(raw))
+            into.offsets.append(message.offset())
+            into.stamps.append(message.timestamp()[1] * 1000)
+        return list(out.values())
+
+    def _heard(self, kind: int, message: Message, error: KafkaError) -> None:
+        topic = self._addresses[kind].topic
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise DataError("records that were not read yet are no longer in the topic, or the topic was made anew",
+                            where=f"{topic}/{message.partition()}", found=error.str(),
+                            next_step="if the loss is accepted: flightworthy stream --skip-missing")
+        if error.fatal() or (not error.retriable() and error.code() in _REFUSED):
+            raise AdapterError(f"the broker refuses: {error.str()}", where=topic)
+        _log.warning("%s: %s", topic, error.str())
+
+    def drained(self, kind: int, partition: int) -> bool:
+        return partition in self._drained[kind]
+
+    def end(self, kind: int, partition: int) -> int | None:
+        if kind >= len(self._consumers) or partition not in self._fetching[kind]:
+            return None
+        try:
+            high: int = self._consumers[kind].get_watermark_offsets(
+                TopicPartition(self._addresses[kind].topic, partition), cached=True)[1]
+        except KafkaException:  # nothing was fetched yet
+            return None
+        return high if high >= 0 else None
+
+    def note(self, positions: dict[int, tuple[int, int]]) -> None:
+        ours = [TopicPartition(self._addresses[0].topic, number, at[0]) for number, at in positions.items()
+                if number in self._ours and at[0] >= 0]
+        if ours:
+            try:
+                self._consumers[0].commit(offsets=ours, asynchronous=True)
+            except KafkaException as error:  # for the broker's tools alone
+                _log.info("the broker was not told how far we are: %s", error)
+
+    def close(self) -> None:
+        for consumer in self._consumers:
+            consumer.close()
+
+
+_REFUSED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED,
+            KafkaError._AUTHENTICATION, KafkaError.UNKNOWN_TOPIC_OR_PART}
+
+
+@contextmanager
+def _said(address: Address) -> Iterator[None]:
+    """The client's errors in our words."""
+    try:
+        yield
+    except KafkaException as error:
+        raise told(error, address) from error
+
+
+def told(error: KafkaException, address: Address) -> AdapterError:
+    """What the client says, in our words."""
+    said = error.args[0]
+    known = isinstance(said, KafkaError)
+    return AdapterError(f"Kafka: {said.str() if known else said}", where=f"{address.servers}/{address.topic}",
+                        retryable=bool(known and said.retriable()))
+
+
+def _consumer(address: Address, group: str, member: bool) -> Consumer:
+    settings = {**_SETTINGS, **address.client(), "group.id": group if member else f"{group}-outcomes",
+                "enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error", "enable.partition.eof": True}
+    try:
+        return Consumer(settings, logger=_log)
+    except KafkaException as error:
+        raise told(error, address) from error
+
+
+def _partitions(address: Address) -> int:
+    from confluent_kafka.admin import AdminClient
+
+    try:
+        known = AdminClient(address.client(), logger=_log).list_topics(address.topic, timeout=_ANSWER).topics[address.topic]
+    except KafkaException as error:
+        raise AdapterError("the broker does not answer", where=address.servers, found=str(error.args[0].str()), retryable=True,
+                           next_step="see whether it runs, and whether the address is right") from error
+    if known.error is not None:
+        raise AdapterError("the broker has no such topic", where=address.servers, found=address.topic,
+                           expected=known.error.str(), next_step="make it, with as many partitions as you want workers at most")
+    return len(known.partitions)

@@ -1,0 +1,108 @@
+"""What was fetched of one partition and not decided yet: events and outcomes, put in one order by the broker's time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
+
+from flightworthy.decision.work import EVENT, OUTCOME
+from flightworthy.integration.contract import Raw
+from flightworthy.integration.streams import Fetched
+
+
+class Places(Sequence[tuple[str, int]]):
+    """Where each raw of a batch came from; looked up for the few that are refused."""
+
+    def __init__(self, sources: tuple[str, ...], kinds: list[int] | None, offsets: list[int]) -> None:
+        self._sources, self._kinds, self._offsets = sources, kinds, offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: int) -> tuple[str, int]:  # type: ignore[override]
+        return self._sources[0 if self._kinds is None else self._kinds[index]], self._offsets[index]
+
+
+class Portion(NamedTuple):
+    """The next records of a partition in their order. ``positions``: what to read next of each topic, None where nothing was."""
+
+    raws: list[Raw]
+    kinds: list[int] | None
+    offsets: list[int]
+    positions: tuple[int | None, int | None]
+    past: bool
+
+
+@dataclass
+class Buffer:
+    """Of one topic. ``moved``: the newest of the broker's times as far as each record, so that it never goes back."""
+
+    raws: list[Raw] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    moved: list[int] = field(default_factory=list)
+    newest: int = -(2**62)
+    fetched: int = -1  # the offset after the last one that came
+
+    def add(self, more: Fetched) -> None:
+        """Put behind what is there."""
+        self.raws += more.raws
+        self.offsets += more.offsets
+        self.moved += list(accumulate(more.stamps, max, initial=self.newest))[1:]
+        self.newest, self.fetched = self.moved[-1], more.offsets[-1] + 1
+
+    def take(self, n: int) -> tuple[list[Raw], list[int], list[int]]:
+        """The first n records, offsets and times."""
+        out = self.raws[:n], self.offsets[:n], self.moved[:n]
+        del self.raws[:n], self.offsets[:n], self.moved[:n]
+        return out
+
+
+class Buffers:
+    """Of both topics of a partition."""
+
+    def __init__(self, history_until: int) -> None:
+        self.events, self.outcomes, self._until = Buffer(), Buffer(), history_until
+
+    def add(self, more: Fetched) -> None:
+        """Records that came."""
+        (self.outcomes if more.kind == OUTCOME else self.events).add(more)
+
+    def __len__(self) -> int:
+        return len(self.events.raws) + len(self.outcomes.raws)
+
+    def portion(self, size: int, drained: tuple[bool, bool]) -> Portion | None:
+        """At most so many of the next records; None where there are none, or where what comes next is not known: one topic has
+        records, and of the other there are some that did not arrive yet. ``drained``: of each topic, whether all of it is here.
+
+        Records stand in the order of the broker's time, an event before an outcome of the same time; those of one topic
+        never change places.
+        """
+        bound = min([b.newest if b.raws else 2**62 if dry else -(2**62)
+                     for b, dry in zip((self.events, self.outcomes), drained, strict=True)])
+        past = bool(self.events.raws) and self.events.moved[0] < self._until
+        events = bisect_right(self.events.moved, bound, hi=min(size, len(self.events.raws)))
+        if past:
+            events = bisect_left(self.events.moved, self._until, hi=events)
+        if not self.outcomes.raws:
+            raws, offsets, _ = self.events.take(events)
+            return Portion(raws, None, offsets, (offsets[-1] + 1, None), past) if raws else None
+        return self._merged(events, bound, size, past)
+
+    def _merged(self, events: int, bound: int, size: int, past: bool) -> Portion | None:
+        outcomes = bisect_right(self.outcomes.moved, bound, hi=min(size, len(self.outcomes.raws)))
+        # Of both only as far as the other reaches too, else the next portion would go back in time.
+        if events < len(self.events.raws):
+            outcomes = bisect_left(self.outcomes.moved, self.events.moved[events], hi=outcomes)
+        if outcomes < len(self.outcomes.raws):
+            events = bisect_right(self.events.moved, self.outcomes.moved[outcomes], hi=events)
+        rows = [(at, EVENT, raw, offset) for raw, offset, at in zip(*self.events.take(events), strict=True)]
+        told = [(at, OUTCOME, raw, offset) for raw, offset, at in zip(*self.outcomes.take(outcomes), strict=True)]
+        ordered = sorted(rows + told, key=lambda row: row[:2])
+        if not ordered:
+            return None
+        positions = rows[-1][3] + 1 if rows else None, told[-1][3] + 1 if told else None
+        kinds = [row[1] for row in ordered]
+        return Portion([row[2] for row in ordered], kinds if any(kinds) else None, [row[3] for row in ordered], positions, past)

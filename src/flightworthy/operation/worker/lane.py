@@ -1,0 +1,241 @@
+"""One partition of a worker: its engine, how far it was read, and how far what came of it was told.
+
+The ledger says where everything goes on. A commit writes decisions, quarantine and the offsets after them as one; a takeover is
+an entry of its own, so whoever owned the partition before cannot add to the ledger any more (its numbers no longer continue it).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flightworthy.decision.engine import Engine
+from flightworthy.decision.rooms import Rooms
+from flightworthy.decision.work import Arrivals, Work
+from flightworthy.governance.ledger import Block
+from flightworthy.ground.clock import Clock
+from flightworthy.ground.errors import FlightworthyError
+from flightworthy.integration.contract import Rejection
+from flightworthy.integration.streams import Fetched
+from flightworthy.manifest.pilot import Pilot
+from flightworthy.operation.publishing import publishing
+from flightworthy.operation.worker.buffers import Buffers, Places, Portion
+from flightworthy.operation.worker.suspects import Suspects
+
+_log = logging.getLogger("flightworthy.stream")
+TAKEOVER, READ = "takeover", "read"  # acts: a worker took a partition up; a batch held nothing to decide
+PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
+SNAPSHOT_EVERY = 50_000  # entries
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all lanes of a worker share. ``who`` names the worker; ``token`` is its own number; ``history_until`` microseconds:
+    what the broker had before is remembered, not decided, when a ledger begins; ``batch`` records at most."""
+
+    pilot: Pilot
+    base: Path
+    clock: Clock
+    who: str
+    token: int
+    history_until: int = -(2**62)
+    batch: int = 8192
+
+
+@dataclass
+class Counts:
+    """Of one lane since it was taken up."""
+
+    decisions: int = 0
+    remembered: int = 0
+    outcomes: int = 0
+    repeated: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
+    batches: int = 0
+
+
+class Lane:
+    """Stages are called by one thread each, in order; `open` and `close` when nothing is under way."""
+
+    def __init__(self, setting: Setting, number: int, parts: int, sources: tuple[str, str]) -> None:
+        self.setting, self.number, self.sources = setting, number, sources
+        self._folder = setting.base / f"shard-{number}-of-{parts}" if parts > 1 else setting.base
+        self._stack = ExitStack()
+        self._lock = threading.Lock()
+        self.engine: Engine
+        self.buffers = Buffers(-(2**62))
+        self.positions: list[int | None] = [None, None]  # of what was prepared
+        self.committed: list[int] = [-1, -1]  # of what is durable
+        self.published = self.dead = 0  # entries and quarantined records that were told
+        self.last = 0  # the newest entry
+        self.counts = Counts()
+        self.suspects = Suspects()
+        self.under_way = 0
+        self.failed: BaseException | None = None
+        self.running = self.gone = False
+        self.generation = 0  # how often it was taken up
+        self._saved = 0
+
+    # -- taking up and letting go ---------------------------------------------------------------------------------
+    def open(self) -> None:
+        """Take the partition up where the ledger says it was left. Raises `LedgerError` and what the engine raises."""
+        self.drop()
+        models = Rooms.of(self.setting.pilot, self.setting.base).models
+        engine = Engine.open(self.setting.pilot, self._folder, self.setting.clock, models=models)
+        self._stack.callback(engine.ledger.close)
+        try:
+            self._take_up(engine)
+            self._stack.enter_context(publishing(engine))
+        except BaseException:
+            self._stack.close()
+            raise
+        self.engine, self._saved = engine, engine.admission.next_seq
+        self.generation += 1
+        self.failed = None
+
+    def _take_up(self, engine: Engine) -> None:
+        known = engine.ledger.positions()
+        self.suspects = Suspects.after(known, self.positions_of(known)[0])
+        first = PUBLISHED not in known
+        self.last = engine.ledger.last()
+        self.published = self.last if first else known[PUBLISHED]
+        self.dead = known.get(DEAD, 0)
+        begin = {} if not first else {PUBLISHED: self.published, self._history: self.setting.history_until}
+        at = self.positions_of(known)
+        said = {"partition": self.sources[0], "events": _said(at[0]), "outcomes": _said(at[1]),
+                "unfinished": str(self.suspects.tries)}
+        engine.acts(self.setting.who, [(TAKEOVER, said)], progress={OWNER: self.setting.token, **self.suspects.marks, **begin})
+        known = engine.ledger.positions()  # whoever owned it may have written until now
+        self.positions = self.positions_of(known)
+        self.committed = [-1 if p is None else p for p in self.positions]
+        self.buffers = Buffers(known.get(self._history, -(2**62)))
+
+    @property
+    def _history(self) -> str:
+        return f"{self.sources[0]} history"
+
+    def positions_of(self, known: dict[str, int]) -> list[int | None]:
+        """What to read next of both topics, by the ledger."""
+        return [known.get(source) for source in self.sources]
+
+    def drop(self) -> None:
+        """Let the engine go as it is: the ledger has all that counts."""
+        self._stack.close()
+        self._stack = ExitStack()
+
+    def hand_over(self) -> None:
+        """Leave everything so that whoever is next goes on at once."""
+        try:
+            if self.failed is None:
+                self.engine.ledger.commit(Block(progress={**self.marks(), **self.suspects.clean()}))
+                self.engine.save()
+        except FlightworthyError as error:  # the next owner reads a little more
+            _log.warning("%s was not handed over cleanly: %s", self.sources[0], error)
+        finally:
+            self.drop()
+
+    # -- stages ---------------------------------------------------------------------------------------------------
+    def take(self, more: Fetched) -> None:
+        """Records that came."""
+        self.buffers.add(more)
+
+    def prepare(self, drained: tuple[bool, bool]) -> tuple[Work, dict[str, int]] | None:
+        """The next batch as far as its features, with the progress that belongs to it; None where there is nothing to do."""
+        portion = self.buffers.portion(self.suspects.size(self.setting.batch), drained)
+        if portion is None:
+            return None
+        with self._lock:
+            self.under_way += 1
+        try:
+            return self._prepared(portion)
+        except BaseException as error:
+            self.broke(error)
+            self.over()
+            raise
+
+    def _prepared(self, portion: Portion) -> tuple[Work, dict[str, int]]:
+        engine, clock = self.engine, self.setting.clock
+        for kind, position in enumerate(portion.positions):
+            self.positions[kind] = self.positions[kind] if position is None else position
+        places = Places(self.sources, portion.kinds, portion.offsets)
+        arrivals = Arrivals(portion.raws, clock.now(), portion.kinds, self.sources[0], received_tick=clock.tick(),
+                            past=portion.past, places=places)
+        if self.suspects.alone:
+            self.suspects.before(engine.ledger, places[0])
+        if self.suspects.condemned(places[0]):
+            work = Work(arrivals, [Rejection("poison", "", "a worker ended while it read this record, more than once")])
+            work.quarantined.append(engine.admission.quarantined(arrivals, 0, work.results[0]))
+        else:
+            work = engine.prepare(arrivals)
+        if work.quarantined and not len(work.events) and not work.outcomes:  # an entry, that an owner of before cannot add too
+            engine.note(work, READ, self.setting.who, {"partition": self.sources[0], "quarantined": str(len(work.quarantined))})
+        progress = {source: at for source, at in zip(self.sources, self.positions, strict=True) if at is not None and source}
+        return work, progress
+
+    def commit(self, work: Work, progress: dict[str, int]) -> None:
+        """Make a batch durable, with where to go on after it. Raises `LedgerError`."""
+        self.engine.finish(work)
+        self.engine.commit(work, {**progress, **self.marks(), **self.suspects.passed(len(work.results))})
+        self.last = last_of(work) or self.last
+        for kind, source in enumerate(self.sources):
+            self.committed[kind] = progress.get(source, self.committed[kind])
+        self._count(work)
+
+    def marks(self) -> dict[str, int]:
+        """How far what came of it was told; written with the next commit."""
+        return {PUBLISHED: self.published, DEAD: self.dead}
+
+    def _count(self, work: Work) -> None:
+        counts, n = self.counts, len(work.events)
+        counts.batches += 1
+        if work.arrivals.past:
+            counts.remembered += n
+        else:
+            counts.decisions += n
+        counts.outcomes += len(work.outcomes)
+        counts.repeated += len(work.results) - n - len(work.outcomes) - sum(q.reason != "id_conflict" for q in work.quarantined)
+        for held in work.quarantined:
+            counts.quarantined[held.reason] = counts.quarantined.get(held.reason, 0) + 1
+
+    def broke(self, error: BaseException) -> None:
+        """Nothing of what is under way counts any more; the lane is taken up anew when all of it has passed."""
+        with self._lock:
+            self.failed = self.failed or error
+
+    def over(self) -> None:
+        """A batch has passed, one way or the other."""
+        with self._lock:
+            self.under_way -= 1
+
+    # -- beside ---------------------------------------------------------------------------------------------------
+    def save(self) -> None:
+        """Write a snapshot of the features; nothing may be under way."""
+        self.engine.save()
+        self._saved = self.engine.admission.next_seq
+
+    @property
+    def save_due(self) -> bool:
+        """Whether enough came since the last snapshot."""
+        return self.running and self.engine.admission.next_seq - self._saved >= SNAPSHOT_EVERY
+
+    def still_ours(self) -> bool:
+        """Whether nobody took the partition up after us. Raises `LedgerError`."""
+        return self.engine.ledger.progress(OWNER) == self.setting.token
+
+
+def last_of(work: Work) -> int:
+    """The number of the last entry of a finished batch; 0 where it has none."""
+    return work.entries.first + len(work.entries) - 1 if len(work.entries) else 0
+
+
+def key_field(pilot: Pilot) -> str:
+    """The field by which events are shared out among partitions."""
+    entities, by = pilot.manifest.events.entities, pilot.manifest.rollout.by
+    return entities[by] if by is not None else next(iter(entities.values()))
+
+
+def _said(position: int | None) -> str:
+    return "the oldest" if position is None else str(position)

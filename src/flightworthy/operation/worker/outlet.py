@@ -1,0 +1,132 @@
+"""What leaves: decisions to their topic, quarantined records to that of dead letters, both after they are durable."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from flightworthy.governance.ledger import DECISION, Quarantined
+from flightworthy.integration.streams import Message, Sink
+from flightworthy.operation.service.answers import answer, encode
+from flightworthy.operation.worker.lane import Lane, key_field
+
+_CHUNK, _AHEAD, _PAGE = 4096, 8, 500
+
+
+class Item(NamedTuple):
+    """What a lane hands over: decisions that are durable, whether records were quarantined beside them, and the last entry they
+    stand for. ``generation``: of the lane, which was taken up anew since when it is another; ``counted``: a batch under way."""
+
+    lane: Lane
+    generation: int
+    records: list[Any]
+    quarantined: bool
+    last: int
+    counted: bool
+
+    @property
+    def current(self) -> bool:
+        """Whether it still counts."""
+        return self.generation == self.lane.generation and self.lane.failed is None
+
+
+class Outlet:
+    """A thread that sends what lanes hand it and marks in each how far it is out. Without sinks everything is out at once."""
+
+    def __init__(self, decisions: Sink | None, dead: Sink | None, done: Callable[[Lane], None]) -> None:
+        self._decisions, self._dead, self._done = decisions, dead, done
+        self._queue: queue.Queue[Item | None] = queue.Queue(_AHEAD)
+        self.republished = 0
+        self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
+        self._thread.start()
+
+    def put(self, lane: Lane, records: list[Any], quarantined: bool, last: int) -> None:
+        """What a batch under way came to."""
+        self._queue.put(Item(lane, lane.generation, records, quarantined, last, True))
+
+    def again(self, lane: Lane) -> None:
+        """Send what the ledger has and nobody is known to have been told."""
+        engine = lane.engine
+        last = engine.ledger.last()
+        entries = iter(engine.ledger.scan(lane.published + 1, (DECISION,)) if self._decisions else ())
+        while chunk := list(islice(entries, _CHUNK)):
+            self.republished += len(chunk)
+            self._queue.put(Item(lane, lane.generation, engine.line.records.read_all(chunk), False, chunk[-1].seq, False))
+        self._queue.put(Item(lane, lane.generation, [], True, last, False))
+
+    def close(self) -> None:
+        """Send what is left, and end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        over = False
+        while not over:
+            items = [self._queue.get()]
+            while len(items) < _AHEAD:
+                try:
+                    items.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            over = None in items
+            self._send([item for item in items if item is not None])
+
+    def _send(self, items: list[Item]) -> None:
+        dead: dict[Lane, int] = {}
+        for item in items:
+            if item.current:
+                self._send_one(item, dead)
+        try:
+            for sink in (self._decisions, self._dead):
+                if sink is not None:
+                    sink.settle()
+        except Exception as error:  # noqa: BLE001 - as above; which of them was not taken is not known
+            for item in items:
+                item.lane.broke(error)
+        for item in items:
+            lane = item.lane
+            if item.current:
+                lane.published, lane.dead = max(lane.published, item.last), dead.get(lane, lane.dead)
+            if item.counted:
+                self._done(lane)
+
+    def _send_one(self, item: Item, dead: dict[Lane, int]) -> None:
+        lane = item.lane
+        try:
+            if item.records and self._decisions is not None:
+                self._decisions.send(messages(lane, item.records), lane.number)
+            if item.quarantined and self._dead is not None:
+                dead[lane] = self._bury(self._dead, lane, dead.get(lane, lane.dead))
+        except Exception as error:  # noqa: BLE001 - the lane is taken up anew, and sends again what the ledger has
+            lane.broke(error)
+
+    @staticmethod
+    def _bury(sink: Sink, lane: Lane, after: int) -> int:
+        """Send the records that were quarantined after one; the number of the last."""
+        while held := lane.engine.ledger.quarantine("held", after, _PAGE):
+            name, private = lane.setting.pilot.name, lane.engine.vault is not None
+            sink.send([letter(q, name, private) for q in held], lane.number)
+            after = held[-1].id
+        return after
+
+
+def messages(lane: Lane, records: Sequence[Any]) -> list[Message]:
+    """Decisions as whoever waits for them sees them, under the key by which events are shared out: the same bytes each time."""
+    pilot = lane.setting.pilot
+    name, outputs = key_field(pilot), pilot.outputs
+    return [Message(str(getattr(r.event, name)).encode(), encode(answer(r, outputs))) for r in records]
+
+
+def letter(held: Quarantined, pilot: str, private: bool) -> Message:
+    """A dead letter: the record as it came, and in the headers where it came from and why it was refused. What may be about
+    people stays where it is."""
+    said: list[tuple[str, object]] = [
+        ("reason", held.reason), ("field", held.field), ("message", held.message), ("source", held.source),
+        ("offset", held.position), ("arrived", held.arrived), ("kind", ("event", "outcome", "past")[held.kind]),
+        ("pilot", pilot), ("quarantine", held.id)]
+    if private:
+        said.append(("left_out", "private"))
+    return Message(b"", b"" if private else held.raw, tuple((name, str(value).encode()) for name, value in said))

@@ -1,0 +1,74 @@
+"""Batches of all lanes in three threads: while one is prepared, the one before is asked of the models, and the one before that is
+made durable. A batch of a lane that failed passes through untouched."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import NamedTuple
+
+from flightworthy.decision.work import Work
+from flightworthy.operation.worker.lane import Lane, last_of
+from flightworthy.operation.worker.outlet import Outlet
+
+_AHEAD = 2
+
+
+class Item(NamedTuple):
+    """A batch on its way."""
+
+    lane: Lane
+    work: Work
+    progress: dict[str, int]
+
+
+class Pipe:
+    """Two threads behind the caller's own."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._to_score: queue.Queue[Item | None] = queue.Queue(_AHEAD)
+        self._to_commit: queue.Queue[Item | None] = queue.Queue(_AHEAD)
+        self.before_commit = 0  # batches that did not reach their commit yet
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=run, name=run.__name__, daemon=True) for run in (self._score, self._commit)]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, item: Item) -> None:
+        """Hand a batch over; blocks while too many are under way."""
+        with self._lock:
+            self.before_commit += 1
+        self._to_score.put(item)
+
+    def close(self) -> None:
+        """Let everything through, and end."""
+        self._to_score.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _score(self) -> None:
+        while (item := self._to_score.get()) is not None:
+            if item.lane.failed is None:
+                try:
+                    item.lane.engine.score(item.work)
+                except BaseException as error:  # noqa: BLE001 - of one lane; it is taken up anew
+                    item.lane.broke(error)
+            self._to_commit.put(item)
+        self._to_commit.put(None)
+
+    def _commit(self) -> None:
+        while (item := self._to_commit.get()) is not None:
+            lane, work = item.lane, item.work
+            if lane.failed is None:
+                try:
+                    lane.commit(work, item.progress)
+                except BaseException as error:  # noqa: BLE001 - of one lane; it is taken up anew
+                    lane.broke(error)
+            with self._lock:
+                self.before_commit -= 1
+            if lane.failed is None:
+                self._outlet.put(lane, [] if work.arrivals.past else work.records, bool(work.quarantined), last_of(work))
+            else:
+                lane.over()
+

@@ -1,0 +1,64 @@
+"""A record that ends the worker that reads it must not end every worker after it.
+
+Each takeover of a partition that was not left in order counts. From the third on, batches become smaller; at last records are
+read one at a time, each named in the ledger before it is read, and the one at which a worker ended goes to quarantine unread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flightworthy.governance.ledger import Block, Ledger
+
+TRIES, SUSPECT = "stream:tries", "stream:suspect"
+_SIZES = (8192, 8192, 512, 32)  # records at once, by how often it went wrong
+_SAFE = (40_000, 40_000, 20_000, 5_000, 200)  # records after which the trouble lies behind
+
+
+@dataclass
+class Suspects:
+    """Of one partition. ``tries``: how often in a row a worker ended here."""
+
+    tries: int = 0
+    suspect: int = -1
+    marks: dict[str, int] = field(default_factory=dict)
+    _behind: int = 0
+
+    @classmethod
+    def after(cls, known: dict[str, int], position: int | None) -> Suspects:
+        """What the ledger knows when a partition is taken up."""
+        tries = known.get(TRIES, 0)
+        suspect = known.get(SUSPECT, 0) - 1
+        condemned = suspect if tries > len(_SIZES) and suspect == (position or 0) else -1
+        return cls(tries, condemned, {TRIES: tries + 1})
+
+    @property
+    def alone(self) -> bool:
+        """Whether records are read one at a time."""
+        return self.tries >= len(_SIZES)
+
+    def size(self, most: int) -> int:
+        """How many records to read at once."""
+        return 1 if self.alone else min(most, _SIZES[self.tries])
+
+    def before(self, ledger: Ledger, place: tuple[str, int]) -> None:
+        """Name the record that is read next."""
+        ledger.commit(Block(progress={SUSPECT: place[1] + 1}))
+
+    def condemned(self, place: tuple[str, int]) -> bool:
+        """Whether a worker ended at this record, alone."""
+        return self.alone and place[1] == self.suspect
+
+    def passed(self, records: int) -> dict[str, int]:
+        """Marks for a commit after which so many more lie behind."""
+        before, self._behind = self._behind, self._behind + records
+        safe = _SAFE[min(self.tries, len(_SAFE) - 1)]
+        if before < safe <= self._behind:
+            self.tries = 0
+            return self.clean()
+        return {}
+
+    @staticmethod
+    def clean() -> dict[str, int]:
+        """Marks that say that all is in order."""
+        return {TRIES: 0, SUSPECT: 0}

@@ -1,0 +1,234 @@
+"""The loop of a worker: fetch, prepare, and whatever the group, a broken lane or the clock ask for between two batches."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from flightworthy.ground.collector import rare_collections
+from flightworthy.ground.errors import LedgerError
+from flightworthy.integration.streams import Sink, Stream
+from flightworthy.operation.worker.buffers import Buffers
+from flightworthy.operation.worker.lane import Counts, Lane, Setting
+from flightworthy.operation.worker.outlet import Outlet
+from flightworthy.operation.worker.pipe import Item, Pipe
+
+_log = logging.getLogger("flightworthy.stream")
+FETCH = 16_384  # records at once, and as many may wait for each of its lanes
+_WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of them, while a commit is under way
+_WORTH = 512  # records that make a batch worth its own commit while another is under way; fewer travel together
+_TEND = 1.0  # seconds between two looks at all that is not urgent
+_AGAIN = (0.2, 5.0)  # seconds until a broken lane is taken up anew: at first, at most
+_LET_GO = 60.0  # seconds to let a lane finish what is under way
+_STUCK = 120.0  # seconds without a round after which the process is not worth keeping
+_ANOTHER = 8.0  # seconds in which the group tells a worker that slept whose the partition is now
+
+
+@dataclass
+class Trouble:
+    """A lane that waits to be taken up."""
+
+    at: float
+    wait: float = _AGAIN[0]
+    opening: Future[None] | None = None
+
+
+@dataclass
+class Report:
+    """What a worker did until it ended."""
+
+    decisions: int = 0
+    outcomes: int = 0
+    repeated: int = 0
+    quarantined: int = 0
+    takeovers: int = 0
+    republished: int = 0
+
+
+class Worker:
+    """Runs in one thread, with those of its pipe, its outlet and its takeovers beside it."""
+
+    def __init__(self, setting: Setting, stream: Stream, decisions: Sink | None = None, dead: Sink | None = None) -> None:
+        self.setting, self.stream = setting, stream
+        self.lanes: dict[int, Lane] = {}
+        self.report = Report()
+        self._outlet = Outlet(decisions, dead, Lane.over)
+        self._pipe = Pipe(self._outlet)
+        self._openers = ThreadPoolExecutor(2, "takeover")
+        self._trouble: dict[int, Trouble] = {}
+        self._turn, self._tended = 0, time.monotonic()
+
+    def run(self, stop: Callable[[], bool]) -> Report:
+        """Until ``stop`` says so; then every partition is handed over. Raises `DataError`, `AdapterError` where nobody can go on
+        without a person: all lanes are left as the ledger has them."""
+        self.stream.join(self._gain, self._lose)
+        with rare_collections():
+            try:
+                while not stop():
+                    self._step()
+            finally:
+                try:
+                    self.stream.close()
+                finally:
+                    self._pipe.close()
+                    self._outlet.close()
+                    self._openers.shutdown()
+                    self.report.republished = self._outlet.republished
+        return self.report
+
+    def _step(self) -> None:
+        lane, now = self._next(), time.monotonic()
+        waiting = sum(len(lane.buffers) for lane in self.lanes.values())
+        if waiting < FETCH * max(1, len(self.lanes)):
+            for more in self.stream.fetch(FETCH, 0.0 if lane is not None else _SOON if waiting else _WAIT):
+                self.lanes[more.partition].take(more)
+        if lane is not None and self.lanes.get(lane.number) is lane:  # else the group took it away meanwhile
+            self._advance(lane)
+        if now - self._tended > _TEND:
+            self._tended = now
+            self._tend()
+        if self._trouble:
+            self._take_up(now)
+
+    def _next(self) -> Lane | None:
+        """The lane whose turn it is, of those that have something; while a commit is under way small batches wait for company."""
+        running = [lane for lane in self.lanes.values() if lane.running and lane.failed is None and len(lane.buffers)]
+        if not running:
+            return None
+        busy = self._pipe.before_commit
+        for i in range(len(running)):
+            lane = running[(self._turn + i) % len(running)]
+            if not busy or len(lane.buffers) >= _WORTH or lane.suspects.alone:
+                self._turn += i + 1
+                return lane
+        return None
+
+    def _advance(self, lane: Lane) -> None:
+        try:
+            made = lane.prepare(self._drained(lane))
+        except Exception as error:  # noqa: BLE001 - of one lane; it is taken up anew
+            _log.warning("%s: %s", lane.sources[0], error)
+            return
+        if made is not None:
+            self._pipe.put(Item(lane, *made))
+            if lane.suspects.alone:
+                self._settle(lane)
+
+    def _drained(self, lane: Lane) -> tuple[bool, bool]:
+        """Of each topic, whether all that the broker is known to have is here."""
+        return self.stream.drained(0, lane.number), not lane.sources[1] or self.stream.drained(1, lane.number)
+
+    def _settle(self, lane: Lane) -> bool:
+        """Wait until nothing of a lane is under way; whether that came to pass."""
+        end = time.monotonic() + _LET_GO
+        while lane.under_way and time.monotonic() < end:
+            time.sleep(0.0005)
+        return not lane.under_way
+
+    def progress(self) -> int:
+        """A number that grows while anything is done."""
+        return sum(lane.counts.batches + lane.generation for lane in self.lanes.values())
+
+    def drained(self) -> bool:
+        """Whether all partitions are taken up, and nothing that the broker is known to have waits or is under way."""
+        return not self._trouble and all(
+            lane.running and not len(lane.buffers) and not lane.under_way and all(self._drained(lane))
+            for lane in self.lanes.values())
+
+    def lag(self, lane: Lane) -> int:
+        """Records of the events' topic that the broker has and the ledger has not yet."""
+        end = self.stream.end(0, lane.number)
+        return 0 if end is None else max(0, end - max(0, lane.committed[0]))
+
+    def alive(self) -> bool:
+        """Whether the loop goes round: it does while anything can be done, also when ledger or broker are away."""
+        return time.monotonic() - self._tended < _STUCK
+
+    def ready(self) -> bool:
+        """Whether every partition that is ours is being decided."""
+        return self.alive() and not self._trouble and all(lane.running for lane in self.lanes.values())
+
+    # -- the group --------------------------------------------------------------------------------------------------
+    def _gain(self, numbers: list[int]) -> None:
+        sources = [(self.stream.source(0, n), self._told(n)) for n in numbers]
+        for number, names in zip(numbers, sources, strict=True):
+            self.lanes[number] = Lane(self.setting, number, self.stream.partitions, names)
+            self._trouble[number] = Trouble(0.0)
+        _log.info("gained %s", numbers)
+
+    def _told(self, number: int) -> str:
+        return self.stream.source(1, number) if self.stream.topics > 1 else ""
+
+    def _lose(self, numbers: list[int], gone: bool) -> None:
+        """Finish what is under way and let go; what is somebody else's already is only let go."""
+        _log.info("lost %s%s", numbers, ", they are another's already" if gone else "")
+        for number in numbers:
+            lane, trouble = self.lanes.pop(number), self._trouble.pop(number, None)
+            if trouble is not None and trouble.opening is not None:
+                trouble.opening.exception()
+            settled = self._settle(lane)
+            if lane.running and settled and not gone and lane.failed is None:
+                lane.hand_over()
+            else:
+                lane.drop()
+            self._sum(lane)
+
+    # -- trouble ------------------------------------------------------------------------------------------------------
+    def _tend(self) -> None:
+        for number, lane in self.lanes.items():
+            if lane.save_due and lane.failed is None and self._settle(lane):
+                lane.save()
+            if lane.failed is not None and number not in self._trouble:
+                self._broken(number, lane)
+        self.stream.note({n: (lane.committed[0], lane.committed[1]) for n, lane in self.lanes.items() if lane.running})
+
+    def _broken(self, number: int, lane: Lane) -> None:
+        _log.warning("%s: %s; it is taken up anew from its ledger", lane.sources[0], lane.failed)
+        lane.running, lane.buffers = False, Buffers(0)
+        self.stream.start(number, (None, None), wanted=False)
+        self._trouble[number] = Trouble(time.monotonic() + (0.0 if self._ours(lane) else _ANOTHER))
+
+    @staticmethod
+    def _ours(lane: Lane) -> bool:
+        try:
+            return lane.still_ours()
+        except LedgerError:  # it is away: so nobody can have taken anything up
+            return True
+
+    def _take_up(self, now: float) -> None:
+        for number, trouble in list(self._trouble.items()):
+            lane = self.lanes[number]
+            if trouble.opening is None:
+                if now >= trouble.at and not lane.under_way:
+                    trouble.opening = self._openers.submit(self._open, lane)
+            elif trouble.opening.done():
+                self._opened(number, lane, trouble)
+
+    def _open(self, lane: Lane) -> None:
+        lane.open()
+        self._outlet.again(lane)
+
+    def _opened(self, number: int, lane: Lane, trouble: Trouble) -> None:
+        assert trouble.opening is not None  # noqa: S101
+        error = trouble.opening.exception()
+        if error is None:
+            del self._trouble[number]
+            lane.running = True
+            self.report.takeovers += 1
+            self.stream.start(number, (lane.positions[0], lane.positions[1]))
+            return
+        if not isinstance(error, LedgerError) and not getattr(error, "retryable", False):
+            raise error
+        _log.warning("%s cannot be taken up: %s; again in %.1f s", lane.sources[0], error, trouble.wait)
+        trouble.opening, trouble.at = None, time.monotonic() + trouble.wait
+        trouble.wait = min(2 * trouble.wait, _AGAIN[1])
+
+    def _sum(self, lane: Lane) -> None:
+        counts, lane.counts = lane.counts, Counts()
+        self.report.decisions += counts.decisions
+        self.report.outcomes += counts.outcomes
+        self.report.repeated += counts.repeated
+        self.report.quarantined += sum(counts.quarantined.values())
