@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers crash-test fuzz lock clean
+  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers stream-chaos crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,7 +36,7 @@ check: env lint  ## the fast half: lint and fast tests, under two minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not server and not browser and not data"
 
 test: env lint   ## everything, with coverage of the spine
-	sh tests/install_servers.sh
+	sh services/install.sh
 	$(BIN)/python -m pytest -n $(JOBS) --cov=flightworthy --cov-branch --cov-report=
 	$(BIN)/coverage report --skip-covered --include 'src/flightworthy/decision/*' --fail-under 95
 
@@ -96,6 +96,9 @@ erasure-test: env    ## a thousand people erased in a ledger of a million decisi
 
 two-writers: env     ## two processes on one PostgreSQL ledger, half of the events in both: each is decided once
 	$(BIN)/python -m benchmarks.ledger.writers $(ARGS)
+
+stream-chaos: env    ## workers of a stream killed, paused, their broker and ledger taken away: make stream-chaos ARGS="--plans 50"
+	$(BIN)/python -m benchmarks.kafka.chaos $(ARGS)
 
 crash-test: env      ## kill -9 at random instants: make crash-test N=200
 	$(BIN)/python -m benchmarks.crash $(N)

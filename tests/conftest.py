@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services.postgres import Postgres, postgres_programs
 
 from flightworthy.decision.engine import Engine
 from flightworthy.integration.sources import rows
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn
-from tests.servers import Postgres, postgres_programs
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: OpenMP threads of several would spin for the same cores
 PILOTS = Path(__file__).parent.parent / "src" / "flightworthy" / "pilots"

@@ -21,7 +21,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from tests.servers import Postgres, postgres_programs
+from services.postgres import Postgres, postgres_programs
 
 from benchmarks.common import on_disk, step, write
 from benchmarks.ledger.erasure import payment, trained

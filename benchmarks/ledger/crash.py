@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.servers import Postgres, postgres_programs
+from services.postgres import Postgres, postgres_programs
 
 from benchmarks.common import step, write
 from benchmarks.ledger.tamper import LOG, WITNESS

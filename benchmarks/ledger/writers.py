@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.servers import Postgres
+from services.postgres import Postgres
 
 from benchmarks.common import step, write
 from benchmarks.ledger.erasure import payment, trained

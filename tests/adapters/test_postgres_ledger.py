@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services.postgres import Postgres, postgres_programs
+from services.proxy import Proxy
 
 from flightworthy.adapters.postgres import migrate
 from flightworthy.adapters.postgres.factory import open_ledger
@@ -21,7 +23,6 @@ from flightworthy.governance.ledger_checks import CHECKS, entries, held
 from flightworthy.governance.log.store import Published
 from flightworthy.ground.clock import ManualClock
 from flightworthy.ground.errors import AdapterError, LedgerError
-from tests.servers import Postgres, Proxy, postgres_programs
 
 pytestmark = [pytest.mark.server, pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")]
 _schemas = count(1)

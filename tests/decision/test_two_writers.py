@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services.postgres import Postgres
 
 from flightworthy.adapters.sqlite.factory import open_ledger
 from flightworthy.decision.engine import Engine
@@ -27,7 +28,6 @@ from flightworthy.manifest.load import parse
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import Artifact, ModelStore
 from tests.conftest import Trained
-from tests.servers import Postgres
 
 
 def _on(server: Postgres, trained: Trained, schema: str) -> Pilot:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from services.postgres import Postgres
 
 from flightworthy.adapters.keys.factory import open_files
 from flightworthy.governance.privacy.keys import PrivacyKeys
@@ -19,7 +20,6 @@ from flightworthy.operation.service.errands import SpilledRecord
 from flightworthy.operation.service.spill import Spill
 from tests.conftest import Trained
 from tests.operation.running import Service
-from tests.servers import Postgres
 
 pytestmark = pytest.mark.timeout(120)
 PRIVATE = "privacy: {subject: customer, fields: {terms: encrypt}, without_consent: baseline, retention: 1us}"

@@ -45,7 +45,8 @@ def run(path: Path, var: Path | None, urls: dict[str, str], history: str, until_
         expose(worker, metrics)
     report = worker.run(_stop(worker, until_idle))
     say(f"{report.decisions} decisions, {report.outcomes} outcomes, {report.repeated} repeated, "
-        f"{report.quarantined} to quarantine; {report.takeovers} partitions taken up, {report.republished} decisions published again")
+        f"{report.quarantined} to quarantine; {report.takeovers} partitions taken up, "
+        f"{report.republished} decisions published again")
 
 
 def _sink(url: str, base: Path) -> Sink | None:

@@ -169,7 +169,7 @@ class Engine:
         n, arrived, seqs = len(work.events), work.arrivals.arrived, work.seqs.tolist()
         if work.arrivals.past:
             work.records = self.line.remember(work.events, seqs, arrived)
-        else:
+        elif n:
             spilled = _spilled(work)
             moments = Moments([arrived] * n, [self.clock.now()] * n, _clocks(work)) if spilled is None else Moments(
                 [s.arrived for s in spilled], [s.decided for s in spilled], [[0, 0, 0]] * n)

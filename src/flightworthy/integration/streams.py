@@ -49,9 +49,13 @@ class Stream(Protocol):
         """Fetch a partition that is ours from these offsets of events and outcomes on (None: the oldest), or no longer."""
         ...
 
-    def fetch(self, most: int, wait: float) -> list[Fetched]:
-        """What there is, at most so many records; waits so many seconds for the first. Raises `DataError` when a record that was
-        not read yet is no longer there, `AdapterError` when the broker refuses."""
+    def fetch(self, events: int, outcomes: int, wait: float) -> list[Fetched]:
+        """What there is, at most so many records of each; waits so many seconds for a first event. Raises `DataError` when a
+        record that was not read yet is no longer there, `AdapterError` when the broker refuses."""
+        ...
+
+    def hold(self, kind: int, partition: int, on: bool) -> None:
+        """Fetch nothing more of a partition, or again."""
         ...
 
     def drained(self, kind: int, partition: int) -> bool:

@@ -43,7 +43,7 @@ class KafkaSink:
         topic, produce = self._address.topic, self._producer.produce
         for key, value, headers in messages:
             try:
-                produce(topic, value, key, partition, headers=headers or None)
+                produce(topic, value, key, partition, headers=list(headers) or None)
             except (BufferError, KafkaException):
                 self._insist(Message(key, value, headers), partition)
         self._producer.poll(0)
@@ -53,7 +53,8 @@ class KafkaSink:
         """Send what was not taken at once: when there is room, or, where it is too large for the topic, without its value."""
         while True:
             try:
-                self._producer.produce(self._address.topic, message.value, message.key, partition, headers=message.headers or None)
+                self._producer.produce(self._address.topic, message.value, message.key, partition,
+                                       headers=list(message.headers) or None)
                 return
             except BufferError:  # the broker does not keep up: so do we not
                 self._producer.poll(_WAIT)

@@ -93,15 +93,21 @@ class KafkaStream:
                 self._drained[kind].discard(partition)
                 consumer.incremental_unassign([TopicPartition(self._addresses[kind].topic, partition)])
 
-    def fetch(self, most: int, wait: float) -> list[Fetched]:
-        out: list[Fetched] = []
-        for kind in reversed(range(len(self._consumers))):  # outcomes first: they do not wait
-            consumer = self._consumers[kind]
-            with _said(self._addresses[kind]):
-                first = consumer.poll(0 if kind or out else wait)
-                got = [] if first is None else [first, *(consumer.consume(most - 1, 0) if most > 1 else ())]
-            out += self._columns(kind, got)
-        return out
+    def fetch(self, events: int, outcomes: int, wait: float) -> list[Fetched]:
+        out = self._fetch(1, outcomes, 0) if self.topics > 1 and outcomes else []
+        return out + self._fetch(0, events, 0 if out else wait) if events else out
+
+    def _fetch(self, kind: int, most: int, wait: float) -> list[Fetched]:
+        consumer = self._consumers[kind]
+        with _said(self._addresses[kind]):
+            first = consumer.poll(wait)
+            got = [] if first is None else [first, *(consumer.consume(most - 1, 0) if most > 1 else ())]
+        return self._columns(kind, got)
+
+    def hold(self, kind: int, partition: int, on: bool) -> None:
+        if partition in self._fetching[kind]:
+            change = self._consumers[kind].pause if on else self._consumers[kind].resume
+            change([TopicPartition(self._addresses[kind].topic, partition)])
 
     def _columns(self, kind: int, got: list[Message]) -> list[Fetched]:
         out: dict[int, Fetched] = {}
@@ -186,7 +192,8 @@ def told(error: KafkaException, address: Address) -> AdapterError:
 
 def _consumer(address: Address, group: str, member: bool) -> Consumer:
     settings = {**_SETTINGS, **address.client(), "group.id": group if member else f"{group}-outcomes",
-                "enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error", "enable.partition.eof": True}
+                "enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error",
+                "enable.partition.eof": True}
     try:
         return Consumer(settings, logger=_log)
     except KafkaException as error:

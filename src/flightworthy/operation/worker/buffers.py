@@ -53,6 +53,9 @@ class Buffer:
         self.moved += list(accumulate(more.stamps, max, initial=self.newest))[1:]
         self.newest, self.fetched = self.moved[-1], more.offsets[-1] + 1
 
+    def __len__(self) -> int:
+        return len(self.raws)
+
     def take(self, n: int) -> tuple[list[Raw], list[int], list[int]]:
         """The first n records, offsets and times."""
         out = self.raws[:n], self.offsets[:n], self.moved[:n]
@@ -66,12 +69,16 @@ class Buffers:
     def __init__(self, history_until: int) -> None:
         self.events, self.outcomes, self._until = Buffer(), Buffer(), history_until
 
+    def of(self, kind: int) -> Buffer:
+        """That of one topic."""
+        return self.outcomes if kind == OUTCOME else self.events
+
     def add(self, more: Fetched) -> None:
         """Records that came."""
-        (self.outcomes if more.kind == OUTCOME else self.events).add(more)
+        self.of(more.kind).add(more)
 
     def __len__(self) -> int:
-        return len(self.events.raws) + len(self.outcomes.raws)
+        return len(self.events) + len(self.outcomes)
 
     def portion(self, size: int, drained: tuple[bool, bool]) -> Portion | None:
         """At most so many of the next records; None where there are none, or where what comes next is not known: one topic has

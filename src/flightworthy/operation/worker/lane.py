@@ -76,6 +76,7 @@ class Lane:
         self.under_way = 0
         self.failed: BaseException | None = None
         self.running = self.gone = False
+        self.held: set[int] = set()  # topics of which nothing more is fetched for now
         self.generation = 0  # how often it was taken up
         self._saved = 0
 
@@ -166,7 +167,8 @@ class Lane:
         if self.suspects.alone:
             self.suspects.before(engine.ledger, places[0])
         if self.suspects.condemned(places[0]):
-            work = Work(arrivals, [Rejection("poison", "", "a worker ended while it read this record, more than once")])
+            _log.error("%s %d ended every worker that read it: it goes to quarantine unread", *places[0])
+            work = Work(arrivals, [Rejection("poison", "", "every worker that read this record ended")])
             work.quarantined.append(engine.admission.quarantined(arrivals, 0, work.results[0]))
         else:
             work = engine.prepare(arrivals)

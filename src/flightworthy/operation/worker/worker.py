@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from flightworthy.ground.collector import rare_collections
-from flightworthy.ground.errors import LedgerError
+from flightworthy.ground.errors import FlightworthyError, LedgerError
 from flightworthy.integration.streams import Sink, Stream
 from flightworthy.operation.worker.buffers import Buffers
 from flightworthy.operation.worker.lane import Counts, Lane, Setting
@@ -23,6 +23,7 @@ _WORTH = 512  # records that make a batch worth its own commit while another is 
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 5.0)  # seconds until a broken lane is taken up anew: at first, at most
 _LET_GO = 60.0  # seconds to let a lane finish what is under way
+_KEEP = 2.0  # seconds after which a worker that has no room still takes a record, only to be heard of by its group
 _STUCK = 120.0  # seconds without a round after which the process is not worth keeping
 _ANOTHER = 8.0  # seconds in which the group tells a worker that slept whose the partition is now
 
@@ -59,7 +60,7 @@ class Worker:
         self._pipe = Pipe(self._outlet)
         self._openers = ThreadPoolExecutor(2, "takeover")
         self._trouble: dict[int, Trouble] = {}
-        self._turn, self._tended = 0, time.monotonic()
+        self._turn, self._tended, self._asked = 0, time.monotonic(), 0.0
 
     def run(self, stop: Callable[[], bool]) -> Report:
         """Until ``stop`` says so; then every partition is handed over. Raises `DataError`, `AdapterError` where nobody can go on
@@ -81,10 +82,7 @@ class Worker:
 
     def _step(self) -> None:
         lane, now = self._next(), time.monotonic()
-        waiting = sum(len(lane.buffers) for lane in self.lanes.values())
-        if waiting < FETCH * max(1, len(self.lanes)):
-            for more in self.stream.fetch(FETCH, 0.0 if lane is not None else _SOON if waiting else _WAIT):
-                self.lanes[more.partition].take(more)
+        self._fetch(now, lane is not None)
         if lane is not None and self.lanes.get(lane.number) is lane:  # else the group took it away meanwhile
             self._advance(lane)
         if now - self._tended > _TEND:
@@ -92,6 +90,26 @@ class Worker:
             self._tend()
         if self._trouble:
             self._take_up(now)
+
+    def _fetch(self, now: float, ready: bool) -> None:
+        """Take what came, as far as there is room: what is not taken stays with the client, which fetches no more of it then."""
+        room = FETCH * max(1, len(self.lanes))
+        events = sum(len(lane.buffers.events) for lane in self.lanes.values())
+        outcomes = sum(len(lane.buffers.outcomes) for lane in self.lanes.values())
+        wanted = FETCH if events < room else 1 if now - self._asked > _KEEP else 0
+        self._asked = now if wanted else self._asked
+        wait = 0.0 if ready else _SOON if events or outcomes else _WAIT
+        for more in self.stream.fetch(wanted, FETCH if outcomes < room else 0, wait):
+            lane = self.lanes[more.partition]
+            lane.take(more)
+            if len(lane.buffers.of(more.kind)) > 4 * FETCH and more.kind not in lane.held:  # it waits for the other topic
+                lane.held.add(more.kind)
+                self.stream.hold(more.kind, lane.number, True)
+
+    def _release(self, lane: Lane) -> None:
+        for kind in [kind for kind in lane.held if len(lane.buffers.of(kind)) < FETCH]:
+            lane.held.discard(kind)
+            self.stream.hold(kind, lane.number, False)
 
     def _next(self) -> Lane | None:
         """The lane whose turn it is, of those that have something; while a commit is under way small batches wait for company."""
@@ -112,6 +130,8 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - of one lane; it is taken up anew
             _log.warning("%s: %s", lane.sources[0], error)
             return
+        if lane.held:
+            self._release(lane)
         if made is not None:
             self._pipe.put(Item(lane, *made))
             if lane.suspects.alone:
@@ -186,8 +206,9 @@ class Worker:
         self.stream.note({n: (lane.committed[0], lane.committed[1]) for n, lane in self.lanes.items() if lane.running})
 
     def _broken(self, number: int, lane: Lane) -> None:
-        _log.warning("%s: %s; it is taken up anew from its ledger", lane.sources[0], lane.failed)
-        lane.running, lane.buffers = False, Buffers(0)
+        ours = None if isinstance(lane.failed, FlightworthyError) else lane.failed  # a mistake of ours is said in full
+        _log.warning("%s: %s; it is taken up anew from its ledger", lane.sources[0], lane.failed, exc_info=ours)
+        lane.running, lane.buffers, lane.held = False, Buffers(0), set()
         self.stream.start(number, (None, None), wanted=False)
         self._trouble[number] = Trouble(time.monotonic() + (0.0 if self._ours(lane) else _ANOTHER))
 

@@ -1,17 +1,16 @@
-"""Real servers for tests and benches, on private ports and folders, ended by whoever started them."""
+"""A real PostgreSQL on a private port and folder, ended by whoever started it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
+
+from services.processes import free_port, lives
 
 _PASSWORD = "of-this-run-only"  # noqa: S105
 
@@ -26,18 +25,17 @@ def postgres_programs() -> Path | None:
 class Postgres:
     """A server of its own. As root it runs as the user postgres, which it refuses to be itself."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(self, folder: Path, settings: str = "", port: int = 0) -> None:
         programs = postgres_programs()
         assert programs is not None
         self.folder, self._programs = folder / "data", programs
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = port or free_port()
         self._as = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"] if os.getuid() == 0 else []
         self.folder.mkdir(parents=True)
         if self._as:
             os.chown(self.folder, pwd.getpwnam("postgres").pw_uid, -1)
-            for above in [p for p in folder.resolve().parents if p.owner() == "root" and p.stat().st_mode & 0o001 == 0] + [folder]:
+            shut = [p for p in folder.resolve().parents if p.owner() == "root" and p.stat().st_mode & 0o001 == 0]
+            for above in [*shut, folder]:
                 above.chmod(above.stat().st_mode | 0o011)  # may be gone through, not looked into
         words = folder / "password"
         words.write_text(_PASSWORD)
@@ -76,7 +74,7 @@ class Postgres:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        while any(_lives(pid) for pid in [main, *map(int, children)]):
+        while any(lives(pid) for pid in [main, *map(int, children)]):
             time.sleep(0.01)
         (self.folder / "postmaster.pid").unlink()  # else a zombie that nobody reaps looks like a server that runs
 
@@ -93,70 +91,3 @@ class Postgres:
         if done.returncode:
             raise RuntimeError(f"{program} ended with {done.returncode}; see {self.folder}/log")
         return done
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-class Proxy:
-    """Between a client and a server, to cut the line: ``cut`` is what to do with the next thing a client says: "unheard" it is not
-    passed on, "half" half of it is, "unanswered" the server hears it and its answer is lost."""
-
-    def __init__(self, port: int) -> None:
-        self.target, self.cut, self.cuts = port, "", 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client = self._listener.accept()[0]
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, socket.socket() as server:
-            try:
-                server.connect(("127.0.0.1", self.target))
-                back = threading.Thread(target=self._pass, args=(server, client), daemon=True)
-                back.start()
-                while said := client.recv(1 << 20):
-                    how, self.cut = self.cut, ""
-                    if not how:
-                        server.sendall(said)
-                        continue
-                    self.cuts += 1
-                    if how == "unanswered":
-                        self._lost = True
-                        server.sendall(said)
-                        back.join(5)
-                    elif how == "half":
-                        server.sendall(said[: len(said) // 2])
-                    return
-            except OSError:
-                return
-            finally:
-                for end in (client, server):
-                    with contextlib.suppress(OSError):
-                        end.shutdown(socket.SHUT_RDWR)
-
-    _lost = False
-
-    def _pass(self, server: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while said := server.recv(1 << 20):
-                if self._lost:
-                    self._lost = False
-                    return
-                client.sendall(said)
-
-    def close(self) -> None:
-        """Take no more calls."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()

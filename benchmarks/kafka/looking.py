@@ -1,0 +1,142 @@
+"""What a run left behind: in its ledgers, and in its topics."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from flightworthy.decision.line import Line
+from flightworthy.decision.rooms import Rooms, load_models
+from flightworthy.governance.ledger import ACT, DECISION, OUTCOME
+from flightworthy.manifest.load import load
+from flightworthy.operation.service.answers import answer, encode
+from flightworthy.operation.worker.lane import TAKEOVER
+
+
+@dataclass
+class Found:
+    """Of one partition's ledger. ``features``: id → digest of what the model saw and said; ``answers``: id → digest of what is to
+    be told; ``order``: digest of ids in their order; ``moments``: takeovers (instant, by whom), decisions (instant, "") in
+    order."""
+
+    decisions: int = 0
+    features: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
+    order: bytes = b""
+    quarantined: set[tuple[str, int, str]] = field(default_factory=set)
+    moments: list[tuple[float, str]] = field(default_factory=list)
+
+    def takeover(self, who: str, at: float) -> float | None:
+        """Seconds from an instant at which this owner went until the first decision of the next one; None where it was not the
+        owner, or nothing was left to decide."""
+        owner, waiting = "", False
+        for moment, by in self.moments:
+            if by:
+                if moment > at and owner == who:
+                    waiting = True
+                if moment <= at or waiting:
+                    owner = by
+                elif moment > at and not waiting:
+                    return None
+            elif waiting:
+                return moment - at
+        return None
+
+    def resumed(self, at: float) -> float | None:
+        """Seconds from an instant to the next decision."""
+        return next((moment - at for moment, by in self.moments if not by and moment >= at), None)
+
+
+def decided(manifest: Path, var: Path, number: int, parts: int) -> Found:
+    """Read a ledger."""
+    pilot = load(manifest)
+    rooms = Rooms.of(pilot, var / f"shard-{number}-of-{parts}")
+    ledger = rooms.open_ledger(read_only=True)
+    line = Line(pilot, load_models(pilot, var / "models"))
+    found, order, last = Found(), blake2b(), 0.0
+    try:
+        for entry in ledger.scan(1, (DECISION, OUTCOME, ACT)):
+            record = line.records.read(entry)
+            if entry.kind == ACT:
+                if record.id == TAKEOVER:
+                    found.moments.append((record.arrived / 1e6, record.who))
+                continue
+            order.update(entry.key.encode() + entry.kind[:1].encode())
+            if entry.kind == OUTCOME:
+                continue
+            found.decisions += 1
+            numbers = struct.pack(f"<{len(record.features) + len(record.outputs)}d", *record.features, *record.outputs)
+            found.features[entry.key] = _digest(numbers + f"{record.action} {record.arm} {record.reasons}".encode())
+            found.answers[entry.key] = _digest(encode(answer(record, pilot.outputs)))
+            if (moment := record.decided / 1e6) != last:
+                found.moments.append((moment, ""))
+                last = moment
+        after = 0
+        while held := ledger.quarantine("held", after, 1000):
+            found.quarantined.update((q.source, q.position, q.reason) for q in held)
+            after = held[-1].id
+    finally:
+        ledger.close()
+    found.order = order.digest()
+    return found
+
+
+@dataclass(slots=True)
+class Said:
+    """How often a decision was told, and whether always in the same bytes."""
+
+    bits: bytes
+    times: int = 1
+    different: bool = False
+
+
+def told(servers: str, topic: str) -> dict[str, Said]:
+    """Decisions in a topic, by event."""
+    out: dict[str, Said] = {}
+    for message in everything(servers, topic):
+        value = message.value()
+        name, bits = value[7 : value.index(b'"', 7)].decode(), _digest(value)
+        if (said := out.get(name)) is None:
+            out[name] = Said(bits)
+        else:
+            said.times += 1
+            said.different |= said.bits != bits
+    return out
+
+
+def dead_letters(servers: str, topic: str) -> set[tuple[str, int, str]]:
+    """Source, offset and reason of each."""
+    out = set()
+    for message in everything(servers, topic):
+        said = dict(message.headers() or ())
+        out.add((said["source"].decode(), int(said["offset"]), said["reason"].decode()))
+    return out
+
+
+def everything(servers: str, topic: str) -> Iterator[Message]:
+    """All messages of a topic."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "looking", "enable.auto.commit": False,
+                         "auto.offset.reset": "earliest"})
+    try:
+        for number in consumer.list_topics(topic, timeout=30).topics[topic].partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=30)
+            consumer.assign([TopicPartition(topic, number, low)])
+            position = low
+            while position < high:
+                first = consumer.poll(1.0)
+                for message in [] if first is None else [first, *consumer.consume(10_000, 0)]:
+                    if message.error() is None and message.offset() < high:
+                        position = message.offset() + 1
+                        yield message
+    finally:
+        consumer.close()
+
+
+def _digest(content: Any) -> bytes:
+    return blake2b(content, digest_size=8).digest()

@@ -1,0 +1,1 @@
+"""Real servers for tests, benches and users, from packages, on private ports."""

@@ -1,0 +1,37 @@
+#!/bin/sh
+# What tests and benches need from the system: Chromium, PostgreSQL, Redis, Apache Kafka. Installed where the package managers can,
+# else tests say they are skipped.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+
+missing=""
+command -v chromium >/dev/null 2>&1 || missing="chromium"
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || missing="$missing postgresql"
+command -v redis-server >/dev/null 2>&1 || command -v valkey-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v java >/dev/null 2>&1 || missing="$missing openjdk-17-jre-headless"
+command -v mvn >/dev/null 2>&1 || missing="$missing maven"
+if [ -n "$missing" ]; then
+  if ! command -v apt-get >/dev/null 2>&1; then
+    echo "no apt-get: tests that need$missing will be skipped"
+  elif [ "$(id -u)" != 0 ]; then
+    echo "not root: tests that need $missing will be skipped"
+  else
+    # Its programs are wanted, not servers that start.
+    mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  fi
+fi
+
+kafka="${XDG_CACHE_HOME:-$HOME/.cache}/flightworthy/kafka-4.3.1"
+if [ ! -e "$kafka/installed" ]; then
+  if command -v mvn >/dev/null 2>&1; then
+    mkdir -p "$kafka"
+    mvn -q -B -f "$here/kafka.pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$kafka" >/dev/null
+    touch "$kafka/installed"
+  else
+    echo "no Maven: tests that need Kafka will be skipped"
+  fi
+fi
