@@ -85,7 +85,7 @@ class Plan:
 
     seed: int
     faults: list[tuple[str, str, float]] = field(default_factory=list)
-    back: list[float] = field(default_factory=list)  # instants at which broker or ledger were there again
+    outages: list[tuple[float, float]] = field(default_factory=list)  # of broker or ledger: from when to when
 
     def run(self, servers: Servers, workers: Workers, done: Any) -> bool:
         """All faults, then wait until everything is decided; false when that took too long."""
@@ -119,15 +119,21 @@ class Plan:
         workers.alive[who].send_signal(signal.SIGCONT)
 
     def _broker(self, servers: Servers, workers: Workers, who: str, rng: random.Random) -> None:
+        began = time.time()
         servers.kafka.kill() if rng.random() < 0.5 else servers.kafka.stop()
         servers.kafka.start()
-        self.back.append(time.time())
+        self.outages.append((began, time.time()))
 
     def _ledger(self, servers: Servers, workers: Workers, who: str, rng: random.Random) -> None:
+        began = time.time()
         servers.postgres.kill() if rng.random() < 0.5 else servers.postgres.stop()
         time.sleep(rng.uniform(0.5, 8.0))  # longer than a commit waits, at times
         servers.postgres.start()
-        self.back.append(time.time())
+        self.outages.append((began, time.time()))
+
+    def disturbed(self, since: float, until: float) -> bool:
+        """Whether anything else happened in between."""
+        return any(since < at <= until for _, _, at in self.faults) or any(a <= until and b > since for a, b in self.outages)
 
 
 def main() -> None:
@@ -162,8 +168,8 @@ def run(servers: Servers, given: argparse.Namespace) -> dict[str, Any]:
         with step(f"plan {seed}"):
             found.append(judged(servers, reference, Plan(seed)))
         print(found[-1], file=sys.stderr)
-    takeovers = sorted(t for one in found for t in one["takeovers_s"])
-    resumed = sorted(t for one in found for t in one["resumed_s"])
+    takeovers, beside, resumed = (sorted(t for one in found for t in one[name]) for name in (
+        "takeovers_s", "takeovers_beside_other_faults_s", "resumed_s"))
     return {
         "plans": given.plans, "events": given.events, "messages": sent[0], "outcomes": sent[1], "partitions": PARTITIONS,
         "decisions": sum(f.decisions for f in reference), "quarantined": sum(len(f.quarantined) for f in reference),
@@ -172,6 +178,7 @@ def run(servers: Servers, given: argparse.Namespace) -> dict[str, Any]:
             "dead_letters_missing", "quarantine_differs", "stuck", "faults")},
         "takeover_s_median": statistics.median(takeovers) if takeovers else None,
         "takeover_s_max": max(takeovers, default=None), "takeovers": len(takeovers),
+        "takeovers_beside_other_faults": len(beside), "takeover_beside_other_faults_s_max": max(beside, default=None),
         "resumed_s_median": statistics.median(resumed) if resumed else None, "resumed_s_max": max(resumed, default=None),
         "seconds_median": statistics.median(one["seconds"] for one in found), "by_plan": found}
 
@@ -197,7 +204,8 @@ def one(servers: Servers, name: str, plan: Plan | None) -> Run:
     finally:
         workers.end()
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        ledgers = list(pool.map(decided, *zip(*((manifest, var, number, PARTITIONS) for number in range(PARTITIONS)), strict=True)))
+        looked = [pool.submit(decided, manifest, var, number, PARTITIONS) for number in range(PARTITIONS)]
+        ledgers = [one.result() for one in looked]
     out = ledgers, told(kafka.servers, f"{name}-decisions"), dead_letters(kafka.servers, f"{name}-dead"), seconds, ended
     kafka.forget(f"{name}-decisions", f"{name}-dead")
     shutil.rmtree(var)
@@ -250,9 +258,11 @@ def judged(servers: Servers, reference: list[Found], plan: Plan) -> dict[str, An
             out["unpublished"] += said is None
             out["published_differently"] += said is not None and (said.different or said.bits != bits)
             out["published_again"] += 0 if said is None else said.times - 1
-    out["takeovers_s"] = [round(s, 2) for fault in plan.faults if fault[0] in ("kill", "pause")
-                          for s in [found.takeover(fault[1], fault[2]) for found in ledgers] if s is not None]
-    out["resumed_s"] = [round(s, 2) for at in plan.back for s in [found.resumed(at) for found in ledgers] if s is not None]
+    moments = [(at, found.takeover(who, at)) for fault, who, at in plan.faults if fault in ("kill", "pause") for found in ledgers]
+    for name, wanted in (("takeovers_s", False), ("takeovers_beside_other_faults_s", True)):
+        out[name] = [round(s, 2) for at, s in moments if s is not None and plan.disturbed(at, at + s) == wanted]
+    backs = [(back, found.resumed(back)) for _, back in plan.outages for found in ledgers]
+    out["resumed_s"] = [round(s, 2) for at, s in backs if s is not None and not plan.disturbed(at, at + s)]
     return out
 
 
