@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from flightworthy.decision.line import Line
-from flightworthy.decision.rooms import Rooms, load_models
+from flightworthy.decision.rooms import Rooms, load_models, part_of
 from flightworthy.governance.ledger import ACT, DECISION, OUTCOME
 from flightworthy.manifest.load import load
 from flightworthy.operation.service.answers import answer, encode
@@ -56,7 +56,7 @@ class Found:
 def decided(manifest: Path, var: Path, number: int, parts: int) -> Found:
     """Read a ledger."""
     pilot = load(manifest)
-    rooms = Rooms.of(pilot, var / f"shard-{number}-of-{parts}")
+    rooms = Rooms.of(pilot, part_of(var, number, parts))
     ledger = rooms.open_ledger(read_only=True)
     line = Line(pilot, load_models(pilot, var / "models"))
     found, order, last = Found(), blake2b(), 0.0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flightworthy.cli.pilots import rooms, say
+from flightworthy.decision.rooms import check_split
 from flightworthy.ground import registry
 from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import DataError
@@ -36,6 +37,7 @@ def run(path: Path, var: Path | None, urls: dict[str, str], history: str, until_
     clock = SystemClock()
     remembered = clock.now() if history == "now" else instant(history) if history else None
     stream: Stream = registry.find("streams", found["events"])(found["events"], outcomes=found["outcomes"], group=pilot.name)
+    check_split(pilot, stream.partitions)
     setting = Setting(pilot, rooms(pilot, var), clock, name or f"{socket.gethostname()}-{os.getpid()}", secrets.randbits(62),
                       -(2**62) if remembered is None else remembered)
     worker = Worker(setting, stream, _sink(found["decisions"], setting.base), _sink(found["dead_letters"], setting.base))

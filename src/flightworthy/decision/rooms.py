@@ -12,6 +12,8 @@ from flightworthy.governance.privacy.keys import PrivacyKeys
 from flightworthy.governance.privacy.vault import Vault
 from flightworthy.governance.secrets import Secrets
 from flightworthy.ground import registry
+from flightworthy.ground.errors import DataError
+from flightworthy.integration.features.plan import compile_groups
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
 from flightworthy.model.asked import LoadedModel
@@ -63,6 +65,20 @@ class Rooms:
     def open_vault(self, pilot: Pilot, ledger: Ledger) -> Vault | None:
         """The keys of the people in a ledger; None where the manifest says nothing of people. Raises `AdapterError`."""
         return None if pilot.manifest.privacy is None else Vault(ledger.subjects, PrivacyKeys(self.open_secrets()))
+
+
+def part_of(base: Path, number: int, parts: int) -> Path:
+    """The folder of one of several parts, counted from 0: a shard of a service, a partition of a topic. Of one alone: the base."""
+    return base if parts == 1 else base / f"shard-{number + 1}-of-{parts}"
+
+
+def check_split(pilot: Pilot, parts: int) -> None:
+    """Events are split by one entity, so every group of features must be that entity's. Raises `DataError`."""
+    others = sorted(plan.name for plan in compile_groups(pilot) if pilot.assigned_by not in plan.key)
+    if parts > 1 and others:
+        raise DataError(f"events are split by '{pilot.assigned_by}', but these groups of features see events of all parts",
+                        where="features.groups", found=", ".join(others),
+                        next_step="use one shard, or partition, or one entity for all groups")
 
 
 def open_model(pilot: Pilot, folder: Path, name: str) -> LoadedModel:

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flightworthy.decision.rooms import Rooms
+from flightworthy.decision.rooms import Rooms, check_split, part_of
 from flightworthy.governance.privacy.keys import PrivacyKeys
 from flightworthy.governance.privacy.vault import Cover
 from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import AdapterError, DataError
-from flightworthy.integration.features.plan import compile_groups
 from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.service.app import App, RefusedError
@@ -136,8 +135,7 @@ class Service:
     def _homes(self) -> list[Home]:
         models = self.base / self.pilot.manifest.adapters.models.removeprefix("file:///")
         n = self.listen.shards
-        bases = [self.base] if n == 1 else [self.base / f"shard-{i + 1}-of-{n}" for i in range(n)]
-        return [Home(self.folder, base, models) for base in bases]
+        return [Home(self.folder, part_of(self.base, i, n), models) for i in range(n)]
 
     def _tls(self) -> ssl.SSLContext | None:
         if self.listen.certificate is None:
@@ -184,10 +182,7 @@ def _callers(pilot: Pilot, base: Path, host: str) -> Callers | None:
 
 def _sharded(pilot: Pilot, shards: int) -> None:
     """Events are split by one entity: every group of features must be that entity's."""
-    others = sorted(plan.name for plan in compile_groups(pilot) if pilot.assigned_by not in plan.key)
-    if shards > 1 and others:
-        raise DataError(f"events are split by '{pilot.assigned_by}', but these groups of features see events of all shards",
-                        where="features.groups", found=", ".join(others), next_step="use one shard, or one entity for all groups")
+    check_split(pilot, shards)
     if pilot.manifest.service.ledger_down == "spill" and not any(not isinstance(step, str) for step in pilot.fallback):
         raise DataError("to decide beside the ledger a pilot needs a safe default", where="policy.fallback",
                         next_step="end the fallback with {then: ACTION}, or set service.ledger_down: refuse")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flightworthy.decision.engine import Engine
-from flightworthy.decision.rooms import Rooms
+from flightworthy.decision.rooms import Rooms, part_of
 from flightworthy.decision.work import Arrivals, Work
 from flightworthy.governance.ledger import Block
 from flightworthy.ground.clock import Clock
@@ -62,7 +62,7 @@ class Lane:
 
     def __init__(self, setting: Setting, number: int, parts: int, sources: tuple[str, str]) -> None:
         self.setting, self.number, self.sources = setting, number, sources
-        self._folder = setting.base / f"shard-{number}-of-{parts}" if parts > 1 else setting.base
+        self._folder = part_of(setting.base, number, parts)
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self.engine: Engine
@@ -231,12 +231,6 @@ class Lane:
 def last_of(work: Work) -> int:
     """The number of the last entry of a finished batch; 0 where it has none."""
     return work.entries.first + len(work.entries) - 1 if len(work.entries) else 0
-
-
-def key_field(pilot: Pilot) -> str:
-    """The field by which events are shared out among partitions."""
-    entities, by = pilot.manifest.events.entities, pilot.manifest.rollout.by
-    return entities[by] if by is not None else next(iter(entities.values()))
 
 
 def _said(position: int | None) -> str:

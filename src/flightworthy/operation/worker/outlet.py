@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from flightworthy.governance.ledger import DECISION, Quarantined
 from flightworthy.integration.streams import Message, Sink
 from flightworthy.operation.service.answers import answer, encode
-from flightworthy.operation.worker.lane import Lane, key_field
+from flightworthy.operation.worker.lane import Lane
 
 _CHUNK, _AHEAD, _PAGE = 4096, 8, 500
 
@@ -116,7 +116,7 @@ class Outlet:
 def messages(lane: Lane, records: Sequence[Any]) -> list[Message]:
     """Decisions as whoever waits for them sees them, under the key by which events are shared out: the same bytes each time."""
     pilot = lane.setting.pilot
-    name, outputs = key_field(pilot), pilot.outputs
+    name, outputs = pilot.assigned_by, pilot.outputs
     return [Message(str(getattr(r.event, name)).encode(), encode(answer(r, outputs))) for r in records]
 
 
