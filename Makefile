@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers stream-chaos crash-test fuzz lock clean
+  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers bench-kafka stream-chaos crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -97,7 +97,12 @@ erasure-test: env    ## a thousand people erased in a ledger of a million decisi
 two-writers: env     ## two processes on one PostgreSQL ledger, half of the events in both: each is decided once
 	$(BIN)/python -m benchmarks.ledger.writers $(ARGS)
 
+bench-kafka: env     ## workers of a stream beside the bare client, Quix Streams and PyFlink (makes their environments)
+	sh services/install.sh
+	$(BIN)/python -m benchmarks.kafka.bench $(ARGS)
+
 stream-chaos: env    ## workers of a stream killed, paused, their broker and ledger taken away: make stream-chaos ARGS="--plans 50"
+	sh services/install.sh
 	$(BIN)/python -m benchmarks.kafka.chaos $(ARGS)
 
 crash-test: env      ## kill -9 at random instants: make crash-test N=200

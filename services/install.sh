@@ -25,13 +25,17 @@ if [ -n "$missing" ]; then
   fi
 fi
 
-kafka="${XDG_CACHE_HOME:-$HOME/.cache}/flightworthy/kafka-4.3.1"
-if [ ! -e "$kafka/installed" ]; then
-  if command -v mvn >/dev/null 2>&1; then
-    mkdir -p "$kafka"
-    mvn -q -B -f "$here/kafka.pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$kafka" >/dev/null
-    touch "$kafka/installed"
-  else
-    echo "no Maven: tests that need Kafka will be skipped"
+jars() {  # pom, folder, whether what it needs comes along
+  folder="${XDG_CACHE_HOME:-$HOME/.cache}/flightworthy/$2"
+  [ -e "$folder/installed" ] && return
+  if ! command -v mvn >/dev/null 2>&1; then
+    echo "no Maven: tests that need $2 will be skipped"
+    return
   fi
-fi
+  mkdir -p "$folder"
+  mvn -q -B -f "$here/$1" dependency:copy-dependencies -DincludeScope=runtime "-DincludeTransitive=$3" "-DoutputDirectory=$folder" \
+    >/dev/null
+  touch "$folder/installed"
+}
+jars kafka.pom.xml kafka-4.3.1 true
+jars flink.pom.xml flink-connector-5.0.0-2.2 false

@@ -42,6 +42,12 @@ def kafka_libs() -> Path | None:
     return libs if (libs / "installed").exists() and shutil.which("java") else None
 
 
+def flink_jars() -> Path | None:
+    """The folder with Flink's connector to Kafka, put there by `services/install.sh`."""
+    jars = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flightworthy" / "flink-connector-5.0.0-2.2"
+    return jars if (jars / "installed").exists() else None
+
+
 class Kafka:
     """A broker of its own."""
 
@@ -80,12 +86,12 @@ class Kafka:
         """For a manifest."""
         return f"kafka://{self.servers}/{topic}"
 
-    def topic(self, name: str, partitions: int = 1) -> str:
+    def topic(self, name: str, partitions: int = 1, settings: dict[str, str] | None = None) -> str:
         """Make a topic that keeps everything; its URL."""
         from confluent_kafka.admin import AdminClient, NewTopic
 
         admin = AdminClient({"bootstrap.servers": self.servers})
-        admin.create_topics([NewTopic(name, partitions, 1, config={"retention.ms": "-1"})])[name].result(30)
+        admin.create_topics([NewTopic(name, partitions, 1, config={"retention.ms": "-1", **(settings or {})})])[name].result(30)
         return self.url(name)
 
     def forget(self, *names: str) -> None:

@@ -18,9 +18,9 @@ class PeerError(Exception):
     """A peer cannot be installed, started or trusted; the message says why."""
 
 
-def environment(name: str) -> tuple[Path, dict[str, str]]:
+def environment(name: str, peers: Path = PEERS) -> tuple[Path, dict[str, str]]:
     """The interpreter of a peer's environment and the versions in it; made on first use. Raises `PeerError`."""
-    wanted = PEERS / f"{name}.txt"
+    wanted = peers / f"{name}.txt"
     digest = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()[:12]
     folder = (CACHE / f"{name}-{digest}").absolute()
     ready = folder / "versions.json"

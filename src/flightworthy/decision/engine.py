@@ -42,7 +42,8 @@ class Engine:
 
     def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
                  clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = (),
-                 vault: Vault | None = None, base: Path | None = None, parts: int = 1) -> None:
+                 vault: Vault | None = None, base: Path | None = None, parts: int = 1,
+                 states: Callable[[Line], FeatureState] = Line.state) -> None:
         self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
         self.publisher = Publisher(ledger, signers) if signers else None
         self.vault = vault
@@ -50,6 +51,7 @@ class Engine:
         self.state: FeatureState
         self.admission: Admission
         self.budget, self._parts = Budget.of_pilot(pilot, parts), parts
+        self.fresh = states
         self._snapshot = state_folder / "features.npz" if state_folder is not None else None
         self.base = base  # the state of all that expired
         self.recovered = self.recover()
@@ -66,9 +68,11 @@ class Engine:
         rooms = Rooms.of(pilot, base)
         folder = models or rooms.models
         ledger = rooms.open_ledger()
-        return cls(pilot, ledger, load_models(pilot, folder), rooms.state if snapshots else None, clock, folder,
+        shared = rooms.shared_states(ledger)
+        state = rooms.state if snapshots and shared is None else None
+        return cls(pilot, ledger, load_models(pilot, folder), state, clock, folder,
                    signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger), rooms.expired,
-                   rooms.parts)
+                   rooms.parts, shared or Line.state)
 
     def adopt(self, line: Line, state: FeatureState | None) -> None:
         """Go on with another line, and with its feature state where its features are others; a rollout goes on as well. No batch
@@ -116,6 +120,7 @@ class Engine:
         """Admit and compute features; changes the feature state, nothing durable yet."""
         started = self.clock.tick()
         work = self.admission.admit(arrivals)
+        self.state.reach(self.admission.next_seq - 1, self.admission.watermark)
         work.frame = self.line.features(self.state, self._rows(work))
         if not arrivals.past:
             work.arms = self.line.route(work.events)
@@ -271,12 +276,13 @@ class Engine:
     def recover(self) -> int:
         """Bring the feature state to where the ledger is: last snapshot, then the entries after it. Returns their
         number."""
-        self.state = self.line.state()
+        self.state = self.fresh(self.line)
         self.admission = Admission(self.line, self.ledger)
         if self.vault is not None:
             self.vault.forget()
-        saved = None
-        if self._snapshot is not None:
+        stands = self.state.stands(self.ledger.last())
+        saved = None if stands is None else snapshot.Snapshot(*stands)
+        if saved is None and self._snapshot is not None:
             saved = snapshot.restore(self._snapshot, self.state, self.pilot.recipe_digest)
         if saved is not None and saved.seq > self.ledger.last():
             raise LedgerError("the feature snapshot is ahead of the ledger: entries are missing",

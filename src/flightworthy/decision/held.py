@@ -57,7 +57,7 @@ def _again(engine: Engine, batch: list[Quarantined], repaired: bytes | None) -> 
 
 
 def _send(engine: Engine, held: list[Quarantined], repaired: bytes | None, past: bool) -> list[int]:
-    raws = [repaired if repaired is not None else _raw(q, engine.vault) for q in held]
+    raws = [repaired if repaired is not None else raw_of(q, engine.vault) for q in held]
     kinds = [OUTCOME if q.kind == OUTCOME else EVENT for q in held]
     try:
         work = engine.prepare(Arrivals(raws, engine.clock.now(), kinds, "retry", past=past))
@@ -74,7 +74,8 @@ def _send(engine: Engine, held: list[Quarantined], repaired: bytes | None, past:
     return through
 
 
-def _raw(held: Quarantined, vault: Vault | None) -> Raw:
+def raw_of(held: Quarantined, vault: Vault | None) -> Raw:
+    """The record as it came."""
     raw = held.raw if vault is None else vault.cover.off(held.raw)
     if not held.table:
         return raw

@@ -36,6 +36,7 @@ class Stretch:
     truths: list[tuple[OutcomeRecord, Entry]] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)  # pseudonyms of people who were erased here
     turn: Course | None = None
+    last: int = 0  # its last entry
 
 
 def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = None) -> Iterator[Stretch]:
@@ -44,7 +45,7 @@ def stretches(line: Line, ledger: Ledger, first: int = 1, until: int | None = No
     if until is not None:
         entries = takewhile(lambda entry: entry.seq <= until, entries)
     while chunk := _together(entries):
-        out = Stretch()
+        out = Stretch(last=chunk[-1].seq)
         if (chunk[-1].kind, chunk[-1].key) == (ACT, ROLLOUT):
             out.turn = Course.of(line.records.read(chunk[-1]).said)
         here: dict[int, Any] = {}
@@ -113,12 +114,13 @@ def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: 
     count, watermark = 0, -(2**62)
     erased: list[str] = []
     for stretch in stretches(line, ledger, first, until):
-        features_of(line, state, stretch)
-        erased += stretch.erased
-        count += len(stretch.kinds)
         told = [event for event, kind in zip(stretch.events, stretch.kinds, strict=True) if kind == 0]
         if told:
             watermark = max(watermark, int(line.columns.times(told).max()))
+        state.reach(stretch.last, watermark)
+        features_of(line, state, stretch)
+        erased += stretch.erased
+        count += len(stretch.kinds)
     if erased and line.veil is not None:
         line.veil.held().drop(erased)
         state.forget(line.pilot.subject, erased)

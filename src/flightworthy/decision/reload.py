@@ -62,7 +62,7 @@ def renew(engine: Engine, folder: Path) -> Renewed:
     _try(engine, line)
     if pilot.recipe_digest == engine.pilot.recipe_digest:
         return Renewed(line, None, 0)
-    state, seen = line.state(), engine.ledger.last()
+    state, seen = engine.fresh(line), engine.ledger.last()
     advance_from_ledger(line, state, engine.ledger, 1, seen)
     return Renewed(line, state, seen)
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import randbits
 
 from flightworthy.decision.fallback import CHAMPION, PREVIOUS
-from flightworthy.decision.line import check_fit
-from flightworthy.governance.ledger import Ledger
+from flightworthy.decision.line import Line, check_fit
+from flightworthy.governance.ledger import Block, Ledger
 from flightworthy.governance.privacy.keys import PrivacyKeys
 from flightworthy.governance.privacy.vault import Vault
 from flightworthy.governance.secrets import Secrets
 from flightworthy.ground import registry
 from flightworthy.ground.errors import DataError
 from flightworthy.integration.features.plan import compile_groups
+from flightworthy.integration.features.shared import EntityStore, SharedState
+from flightworthy.integration.features.state import FeatureState
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
 from flightworthy.model.asked import LoadedModel
+
+WRITER = "state:writer"  # under it a ledger keeps the number of its writer in a shared feature state
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,15 @@ class Rooms:
     state: Path
     base: Path
     secrets_url: str
+    shared_url: str = ""  # of the feature state, where several processes share it
 
     @classmethod
     def of(cls, pilot: Pilot, base: Path) -> Rooms:
         """Resolve the manifest's URLs; relative ones start at ``base``."""
         adapters = pilot.manifest.adapters
+        shared = "" if adapters.state.startswith("file:") else adapters.state
         return cls(adapters.ledger, base / adapters.models.removeprefix("file:///"),
-                   base / adapters.state.removeprefix("file:///"), base, adapters.secrets)
+                   base / ("state" if shared else adapters.state.removeprefix("file:///")), base, adapters.secrets, shared)
 
     def open_ledger(self, read_only: bool = False) -> Ledger:
         """The ledger behind its URL. Raises `AdapterError` or `LedgerError`."""
@@ -62,13 +70,28 @@ class Rooms:
         opened: Secrets = registry.find("secrets", self.secrets_url)(self.secrets_url, base=self.base)
         return opened
 
+    def shared_states(self, ledger: Ledger) -> Callable[[Line], FeatureState] | None:
+        """What makes the feature state of a line in a store that others share; None where it is this process's own. Raises
+        `AdapterError`, `LedgerError`."""
+        if not self.shared_url:
+            return None
+        store: EntityStore = registry.find("states", self.shared_url)(self.shared_url)
+        if not (number := ledger.progress(WRITER)):
+            ledger.commit(Block(progress={WRITER: (number := randbits(62) | 1)}))
+
+        def made(line: Line) -> FeatureState:
+            prefix = f"flightworthy:{line.pilot.name}:{line.pilot.recipe_digest[:16]}"
+            return SharedState(line.plans, store, f"{prefix}:{number:x}", prefix, number)
+
+        return made
+
     def open_vault(self, pilot: Pilot, ledger: Ledger) -> Vault | None:
         """The keys of the people in a ledger; None where the manifest says nothing of people. Raises `AdapterError`."""
         return None if pilot.manifest.privacy is None else Vault(ledger.subjects, PrivacyKeys(self.open_secrets()))
 
 
 def part_of(base: Path, number: int, parts: int) -> Path:
-    """The folder of one of several parts, counted from 0: a shard of a service, a partition of a topic. Of one alone: the base."""
+    """The folder of one of several parts, counted from 0: shards of a service, partitions of a topic. Of one alone: the base."""
     return base if parts == 1 else base / f"shard-{number + 1}-of-{parts}"
 
 

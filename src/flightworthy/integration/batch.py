@@ -87,7 +87,7 @@ class Columns:
             words = list(map(attrgetter(name), events))
             out[name] = np.full(len(words), np.nan)  # what is not there is not counted
             there = [i for i, word in enumerate(words) if word is not None]
-            out[name][there] = state.intern(name, [words[i] for i in there])
+            out[name][there] = state.value_codes(name, [words[i] for i in there])
         return out
 
     def suspicious(self, numbers: Floats, times: Ints, arrived: int) -> dict[int, Rejection]:

@@ -150,6 +150,18 @@ class FeatureState:
         """Codes of the words of one field."""
         return self.interners.setdefault(field_name, Interner()).codes(words)
 
+    def value_codes(self, field_name: str, words: Sequence[Any]) -> Ints:
+        """Codes of words that are kept as values, to be counted."""
+        return self.intern(field_name, words)
+
+    def stands(self, last: int) -> tuple[int, int] | None:
+        """Where a state that outlives the process stands: the last ledger entry in it (``last`` is the ledger's own), and the
+        newest event time; None for one in memory."""
+        return None
+
+    def reach(self, seq: int, watermark: int) -> None:
+        """With the rows that are applied next the state stands there."""
+
     def apply(self, rows: Rows) -> Floats:
         """Features (n, columns in the order of the plans) of event rows; outcome rows hold zeros."""
         n = len(rows.kinds)

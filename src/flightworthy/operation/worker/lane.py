@@ -23,6 +23,7 @@ from flightworthy.integration.streams import Fetched
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.publishing import publishing
 from flightworthy.operation.worker.buffers import Buffers, Places, Portion
+from flightworthy.operation.worker.early import Early
 from flightworthy.operation.worker.suspects import Suspects
 
 _log = logging.getLogger("flightworthy.stream")
@@ -66,6 +67,7 @@ class Lane:
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self.engine: Engine
+        self.early: Early
         self.buffers = Buffers(-(2**62))
         self.positions: list[int | None] = [None, None]  # of what was prepared
         self.committed: list[int] = [-1, -1]  # of what is durable
@@ -93,7 +95,7 @@ class Lane:
         except BaseException:
             self._stack.close()
             raise
-        self.engine, self._saved = engine, engine.admission.next_seq
+        self.engine, self._saved, self.early = engine, engine.admission.next_seq, Early(engine)
         self.generation += 1
         self.failed = None
 

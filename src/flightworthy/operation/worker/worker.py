@@ -199,11 +199,22 @@ class Worker:
     # -- trouble ------------------------------------------------------------------------------------------------------
     def _tend(self) -> None:
         for number, lane in self.lanes.items():
-            if lane.save_due and lane.failed is None and self._settle(lane):
-                lane.save()
+            if lane.running and lane.failed is None:
+                self._tend_one(lane)
             if lane.failed is not None and number not in self._trouble:
                 self._broken(number, lane)
         self.stream.note({n: (lane.committed[0], lane.committed[1]) for n, lane in self.lanes.items() if lane.running})
+
+    def _tend_one(self, lane: Lane) -> None:
+        try:
+            early = lane.early.look() if lane.sources[1] else []
+            if (early or lane.save_due) and self._settle(lane) and lane.failed is None:
+                if early:
+                    lane.counts.outcomes += lane.early.take(early)
+                if lane.save_due:
+                    lane.save()
+        except FlightworthyError as error:
+            lane.broke(error)
 
     def _broken(self, number: int, lane: Lane) -> None:
         ours = None if isinstance(lane.failed, FlightworthyError) else lane.failed  # a mistake of ours is said in full
