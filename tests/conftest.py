@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services.kafka import Kafka, kafka_libs
 from services.postgres import Postgres, postgres_programs
+from services.redis import Redis, redis_program
 
 from flightworthy.decision.engine import Engine
 from flightworthy.integration.sources import rows
@@ -64,6 +66,28 @@ def server() -> Iterator[Postgres]:
         made = Postgres(Path(folder))
         yield made
         made.stop("immediate")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """A Kafka broker for the whole run; every test has topics of its own in it."""
+    if kafka_libs() is None:
+        pytest.skip("Kafka is not installed: run services/install.sh")
+    with tempfile.TemporaryDirectory(prefix="flightworthy-") as folder:
+        made = Kafka(Path(folder))
+        yield made
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """A Redis for the whole run; every test has a database of its own in it."""
+    if redis_program() is None:
+        pytest.skip("Redis is not installed")
+    with tempfile.TemporaryDirectory(prefix="flightworthy-") as folder:
+        made = Redis(Path(folder))
+        yield made
+        made.stop()
 
 
 @pytest.fixture

@@ -148,8 +148,10 @@ def backlog(kafka: Kafka, folder: Path, name: str, number: int, events: int) -> 
     """All events wait already: decisions a second from the first to the last in the topic, by the broker's clock."""
     workers = Workers(kafka, folder, name, number, "payments")
     try:
+        waited(lambda: count(kafka, f"{name}-out") > 0, 120)
+        before, began = count(kafka, f"{name}-out"), workers.cpu()
         waited(lambda: finished(kafka.servers, name), 900)
-        cpu = workers.cpu()
+        cpu = workers.cpu() - began
     finally:
         workers.end()
     seconds, total = span(kafka, f"{name}-out")
@@ -157,7 +159,7 @@ def backlog(kafka: Kafka, folder: Path, name: str, number: int, events: int) -> 
     kafka.forget(f"{name}-out")
     shutil.rmtree(workers.var)
     return {"decisions_per_second": total / seconds, "seconds": seconds, "decisions": total, "cpu_seconds": cpu,
-            "decisions_per_cpu_second": total / cpu}
+            "decisions_per_cpu_second": (total - before) / cpu}
 
 
 def span(kafka: Kafka, topic: str) -> tuple[float, int]:
@@ -234,17 +236,24 @@ def peer(kafka: Kafka, folder: Path, name: str, extra: list[str], events: int) -
             [str(python), str(script), kafka.servers, "few", f"{name}-out", *extra], stdout=log, stderr=log,
             env={**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": str(PEERS)})
     try:
+        waited(lambda: process.poll() is not None or count(kafka, f"{name}-out") > 0, 300)
+        before, began = count(kafka, f"{name}-out"), used(process)
         waited(lambda: process.poll() is not None or count(kafka, f"{name}-out") >= events, 900)
         if process.poll() is not None:
             raise RuntimeError(f"{name} ended: {(folder / f'{name}.log').read_text()[-2000:]}")
-        cpu = sum(cpu_seconds(pid) for pid in [process.pid, *children(process.pid)])
+        cpu = used(process) - began
     finally:
         for pid in [*children(process.pid), process.pid]:
             os.kill(pid, 15)
         process.wait(60)
     seconds, total = span(kafka, f"{name}-out")
     return {"decisions_per_second": total / seconds, "decisions": total, "cpu_seconds": cpu,
-            "decisions_per_cpu_second": total / cpu, "versions": versions}
+            "decisions_per_cpu_second": (total - before) / cpu, "versions": versions}
+
+
+def used(process: subprocess.Popen[bytes]) -> float:
+    """Seconds of the processors of a process and all that it started."""
+    return sum(cpu_seconds(pid) for pid in [process.pid, *children(process.pid)])
 
 
 def children(pid: int) -> list[int]:

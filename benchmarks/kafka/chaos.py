@@ -93,7 +93,7 @@ class Plan:
         order = rng.sample(FAULTS, len(FAULTS))
         end = time.monotonic() + _PATIENCE
         for fault in order:
-            time.sleep(rng.uniform(1.0, 4.0))
+            time.sleep(rng.uniform(1.0, 9.0))
             who = rng.choice(sorted(workers.alive)) if fault in ("kill", "pause") else ""
             self.faults.append((fault, who, time.time()))
             getattr(self, f"_{fault}")(servers, workers, who, rng)
@@ -167,11 +167,18 @@ def run(servers: Servers, given: argparse.Namespace) -> dict[str, Any]:
     for seed in range(given.first, given.first + given.plans):
         with step(f"plan {seed}"):
             found.append(judged(servers, reference, Plan(seed)))
-        print(found[-1], file=sys.stderr)
+        print({name: value for name, value in found[-1].items() if value}, file=sys.stderr)
+        write("stream_chaos", told_of(reference, found, sent, given))  # so that a run that is cut short has something to show
+    return told_of(reference, found, sent, given)
+
+
+def told_of(reference: list[Found], found: list[dict[str, Any]], sent: tuple[int, int],
+            given: argparse.Namespace) -> dict[str, Any]:
+    """All plans so far."""
     takeovers, beside, resumed = (sorted(t for one in found for t in one[name]) for name in (
         "takeovers_s", "takeovers_beside_other_faults_s", "resumed_s"))
     return {
-        "plans": given.plans, "events": given.events, "messages": sent[0], "outcomes": sent[1], "partitions": PARTITIONS,
+        "plans": len(found), "events": given.events, "messages": sent[0], "outcomes": sent[1], "partitions": PARTITIONS,
         "decisions": sum(f.decisions for f in reference), "quarantined": sum(len(f.quarantined) for f in reference),
         **{name: sum(one[name] for one in found) for name in (
             "lost", "duplicated", "feature_mismatches", "unpublished", "published_differently", "published_again",
@@ -203,6 +210,8 @@ def one(servers: Servers, name: str, plan: Plan | None) -> Run:
         seconds = time.monotonic() - started
     finally:
         workers.end()
+    if not ended:
+        shutil.copy(workers.log, on_disk() / f"stream_chaos_{name}.log")
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         looked = [pool.submit(decided, manifest, var, number, PARTITIONS) for number in range(PARTITIONS)]
         ledgers = [one.result() for one in looked]

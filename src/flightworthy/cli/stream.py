@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,18 @@ from flightworthy.operation.worker.lane import Setting
 from flightworthy.operation.worker.worker import Worker
 
 
-def run(path: Path, var: Path | None, urls: dict[str, str], history: str, until_idle: float | None, name: str,
-        metrics: str) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of a worker."""
+
+    history: str = ""
+    until_idle: float | None = None
+    name: str = ""
+    metrics: str = ""
+    skip_missing: bool = False
+
+
+def run(path: Path, var: Path | None, urls: dict[str, str], options: Options) -> None:
     """Until told to end, or until nothing came for a while."""
     from flightworthy.cli.run import instant
     from flightworthy.operation.service.logs import to_stderr
@@ -35,17 +46,19 @@ def run(path: Path, var: Path | None, urls: dict[str, str], history: str, until_
         raise DataError("no stream to read", expected="adapters.events in the manifest, or --events", found="nothing")
     to_stderr()
     clock = SystemClock()
-    remembered = clock.now() if history == "now" else instant(history) if history else None
-    stream: Stream = registry.find("streams", found["events"])(found["events"], outcomes=found["outcomes"], group=pilot.name)
+    remembered = clock.now() if options.history == "now" else instant(options.history or None)
+    stream: Stream = registry.find("streams", found["events"])(found["events"], outcomes=found["outcomes"], group=pilot.name,
+                                                               skip_missing=options.skip_missing)
     check_split(pilot, stream.partitions)
-    setting = Setting(pilot, rooms(pilot, var), clock, name or f"{socket.gethostname()}-{os.getpid()}", secrets.randbits(62),
+    name = options.name or f"{socket.gethostname()}-{os.getpid()}"
+    setting = Setting(pilot, rooms(pilot, var), clock, name, secrets.randbits(62),
                       -(2**62) if remembered is None else remembered)
     worker = Worker(setting, stream, _sink(found["decisions"], setting.base), _sink(found["dead_letters"], setting.base))
-    if metrics:
+    if options.metrics:
         from flightworthy.operation.worker.metrics import expose
 
-        expose(worker, metrics)
-    report = worker.run(_stop(worker, until_idle))
+        expose(worker, options.metrics)
+    report = worker.run(_stop(worker, options.until_idle))
     say(f"{report.decisions} decisions, {report.outcomes} outcomes, {report.repeated} repeated, "
         f"{report.quarantined} to quarantine; {report.takeovers} partitions taken up, "
         f"{report.republished} decisions published again")

@@ -18,13 +18,14 @@ History = Annotated[str, typer.Option("--history", help="RFC 3339 instant, or no
 UntilIdle = Annotated[float | None, typer.Option("--until-idle", min=0.1, help="End when nothing came for so many seconds.")]
 Name = Annotated[str, typer.Option("--name", help="Of this worker, in the ledger (default: host and process).")]
 Metrics = Annotated[str, typer.Option("--metrics", help="Where Prometheus may ask, such as 127.0.0.1:9100.")]
+SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Go on where records went before they were read.")]
 
 
 def stream(pilot: Pilot, var: Var = None, events: Events = "", outcomes: Outcomes = "", decisions: Decisions = "",
            dead_letters: Dead = "", history: History = "", until_idle: UntilIdle = None, name: Name = "",
-           metrics: Metrics = "") -> None:
+           metrics: Metrics = "", skip_missing: SkipMissing = False) -> None:
     """Decide a stream without end, as one of the workers of a group: partitions come and go, nothing is lost."""
     from flightworthy.cli import stream as does
 
     urls = {"events": events, "outcomes": outcomes, "decisions": decisions, "dead_letters": dead_letters}
-    does.run(pilot, var, urls, history, until_idle, name, metrics)
+    does.run(pilot, var, urls, does.Options(history, until_idle, name, metrics, skip_missing))

@@ -130,7 +130,7 @@ class Engine:
 
     def score(self, work: Work) -> None:
         """Ask the models; touches nothing but the work."""
-        if work.arrivals.past:
+        if work.arrivals.past or not work.events:
             return
         started = self.clock.tick()
         chain = self.line.chain

@@ -41,8 +41,8 @@ class Stream(Protocol):
         ...
 
     def join(self, gained: Callable[[list[int]], None], lost: Callable[[list[int], bool], None]) -> None:
-        """Become a member of the group; ``fetch`` will call ``gained`` for partitions that are ours from here on, and ``lost``
-        for those that no longer are, with whether they are somebody else's already."""
+        """Become a member of the group; ``fetch`` will call ``gained`` for partitions that are ours from here on (none, where
+        there are too many members), and ``lost`` for those that no longer are, with whether they are somebody else's already."""
         ...
 
     def start(self, partition: int, positions: tuple[int | None, int | None], wanted: bool = True) -> None:
@@ -56,6 +56,10 @@ class Stream(Protocol):
 
     def hold(self, kind: int, partition: int, on: bool) -> None:
         """Fetch nothing more of a partition, or again."""
+        ...
+
+    def skipped(self) -> list[tuple[int, int]]:
+        """Topics and partitions of which records are missing that nobody read, where that was accepted; each is told once."""
         ...
 
     def drained(self, kind: int, partition: int) -> bool:

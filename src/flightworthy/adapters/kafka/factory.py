@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from flightworthy.integration.streams import Stream
 
 
-def open_stream(url: str, outcomes: str = "", group: str = "flightworthy") -> KafkaStream:
+def open_stream(url: str, outcomes: str = "", group: str = "flightworthy", skip_missing: bool = False) -> KafkaStream:
     """The topic of events, shared by the workers of a group (of the URL, else the one given), and that of outcomes.
+    ``skip_missing``: go on from the oldest record where some that were not read are gone.
 
     Raises `AdapterError` without the driver, or when the broker does not answer or has no such topic.
     """
@@ -22,7 +23,7 @@ def open_stream(url: str, outcomes: str = "", group: str = "flightworthy") -> Ka
     from flightworthy.adapters.kafka.address import Address
     from flightworthy.adapters.kafka.stream import KafkaStream
 
-    return KafkaStream(Address.of(url), Address.of(outcomes) if outcomes else None, group)
+    return KafkaStream(Address.of(url), Address.of(outcomes) if outcomes else None, group, skip_missing)
 
 
 def open_sink(url: str, **_: Any) -> KafkaSink:

@@ -22,7 +22,7 @@ _OLDEST = -2  # librdkafka's OFFSET_BEGINNING
 _ANSWER = 10.0  # seconds for the broker to answer
 _SETTINGS: dict[str, str | int | bool] = {
     "partition.assignment.strategy": "cooperative-sticky",
-    "session.timeout.ms": 6000, "heartbeat.interval.ms": 1500,  # a worker that died is missed after six seconds
+    "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,  # a worker that died is missed after six seconds
     "max.poll.interval.ms": 300_000,
     "fetch.wait.max.ms": 20, "fetch.error.backoff.ms": 100,
     "queued.min.messages": 50_000, "queued.max.messages.kbytes": 65_536,  # beyond that nothing is fetched ahead
@@ -33,7 +33,8 @@ _SETTINGS: dict[str, str | int | bool] = {
 class KafkaStream:
     """One consumer in the group for events, one outside it for outcomes."""
 
-    def __init__(self, events: Address, outcomes: Address | None, group: str) -> None:
+    def __init__(self, events: Address, outcomes: Address | None, group: str, skip_missing: bool = False) -> None:
+        self._skip_missing, self._skipped = skip_missing, list[tuple[int, int]]()
         self._addresses = [events] if outcomes is None else [events, outcomes]
         self._decode: list[Decode | None] = [decoder(address) for address in self._addresses]
         self.partitions = _partitions(events)
@@ -61,8 +62,7 @@ class KafkaStream:
         consumer.incremental_assign([])  # each is fetched when its state is here: see `start`
         numbers = [one.partition for one in given]
         self._ours.update(numbers)
-        if numbers:
-            self._gained(numbers)
+        self._gained(numbers)
 
     def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
         self._give_up(taken, False)
@@ -82,8 +82,9 @@ class KafkaStream:
         if not wanted or partition not in self._ours:
             return
         for kind, consumer in enumerate(self._consumers):
-            at = positions[kind]
-            consumer.incremental_assign([TopicPartition(self._addresses[kind].topic, partition, _OLDEST if at is None else at)])
+            at, address = positions[kind], self._addresses[kind]
+            with _said(address):
+                consumer.incremental_assign([TopicPartition(address.topic, partition, _OLDEST if at is None else at)])
             self._fetching[kind].add(partition)
 
     def _stop(self, partition: int) -> None:
@@ -134,6 +135,12 @@ class KafkaStream:
 
     def _heard(self, kind: int, message: Message, error: KafkaError) -> None:
         topic = self._addresses[kind].topic
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and self._skip_missing:
+            _log.error("%s/%d: records are missing that were not read: %s", topic, message.partition(), error.str())
+            self._skipped.append((kind, message.partition()))
+            self._consumers[kind].incremental_unassign([TopicPartition(topic, message.partition())])
+            self._consumers[kind].incremental_assign([TopicPartition(topic, message.partition(), _OLDEST)])
+            return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise DataError("records that were not read yet are no longer in the topic, or the topic was made anew",
                             where=f"{topic}/{message.partition()}", found=error.str(),
@@ -141,6 +148,10 @@ class KafkaStream:
         if error.fatal() or (not error.retriable() and error.code() in _REFUSED):
             raise AdapterError(f"the broker refuses: {error.str()}", where=topic)
         _log.warning("%s: %s", topic, error.str())
+
+    def skipped(self) -> list[tuple[int, int]]:
+        told, self._skipped = self._skipped, []
+        return told
 
     def drained(self, kind: int, partition: int) -> bool:
         return partition in self._drained[kind]
@@ -170,7 +181,7 @@ class KafkaStream:
 
 
 _REFUSED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED,
-            KafkaError._AUTHENTICATION, KafkaError.UNKNOWN_TOPIC_OR_PART}
+            KafkaError._AUTHENTICATION}
 
 
 @contextmanager

@@ -27,9 +27,10 @@ from flightworthy.operation.worker.early import Early
 from flightworthy.operation.worker.suspects import Suspects
 
 _log = logging.getLogger("flightworthy.stream")
-TAKEOVER, READ = "takeover", "read"  # acts: a worker took a partition up; a batch held nothing to decide
+# Acts: a worker took a partition up; a batch held nothing to decide; records went before anybody read them.
+TAKEOVER, READ, MISSING = "takeover", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
-SNAPSHOT_EVERY = 50_000  # entries
+SNAPSHOT_EVERY = 25_000  # entries: what a takeover has to read again at most, some 30 µs each
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,13 @@ class Lane:
         self.committed: list[int] = [-1, -1]  # of what is durable
         self.published = self.dead = 0  # entries and quarantined records that were told
         self.last = 0  # the newest entry
+        self.end = 0  # the offset after the newest event that the broker is known to have
         self.counts = Counts()
         self.suspects = Suspects()
         self.under_way = 0
         self.failed: BaseException | None = None
         self.running = self.gone = False
+        self.missing: list[int] = []  # topics of which records are gone that nobody read
         self.held: set[int] = set()  # topics of which nothing more is fetched for now
         self.generation = 0  # how often it was taken up
         self._saved = 0
@@ -176,6 +179,9 @@ class Lane:
             work = engine.prepare(arrivals)
         if work.quarantined and not len(work.events) and not work.outcomes:  # an entry, that an owner of before cannot add too
             engine.note(work, READ, self.setting.who, {"partition": self.sources[0], "quarantined": str(len(work.quarantined))})
+        while self.missing:
+            said = {"topic": self.sources[self.missing.pop()], "on from": str(portion.offsets[0])}
+            engine.note(work, MISSING, self.setting.who, said)
         progress = {source: at for source, at in zip(self.sources, self.positions, strict=True) if at is not None and source}
         return work, progress
 

@@ -23,6 +23,7 @@ class Suspects:
     suspect: int = -1
     marks: dict[str, int] = field(default_factory=dict)
     _behind: int = 0
+    _safe: int = _SAFE[0]
 
     @classmethod
     def after(cls, known: dict[str, int], position: int | None) -> Suspects:
@@ -30,7 +31,7 @@ class Suspects:
         tries = known.get(TRIES, 0)
         suspect = known.get(SUSPECT, 0) - 1
         condemned = suspect if tries > len(_SIZES) and suspect == (position or 0) else -1
-        return cls(tries, condemned, {TRIES: tries + 1})
+        return cls(tries, condemned, {TRIES: tries + 1}, 0, _SAFE[min(tries, len(_SAFE) - 1)])
 
     @property
     def alone(self) -> bool:
@@ -52,8 +53,7 @@ class Suspects:
     def passed(self, records: int) -> dict[str, int]:
         """Marks for a commit after which so many more lie behind."""
         before, self._behind = self._behind, self._behind + records
-        safe = _SAFE[min(self.tries, len(_SAFE) - 1)]
-        if before < safe <= self._behind:
+        if before < self._safe <= self._behind:
             self.tries = 0
             return self.clean()
         return {}

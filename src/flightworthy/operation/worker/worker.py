@@ -6,10 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flightworthy.ground.collector import rare_collections
-from flightworthy.ground.errors import FlightworthyError, LedgerError
+from flightworthy.ground.errors import AdapterError, FlightworthyError, LedgerError
 from flightworthy.integration.streams import Sink, Stream
 from flightworthy.operation.worker.buffers import Buffers
 from flightworthy.operation.worker.lane import Counts, Lane, Setting
@@ -35,6 +35,7 @@ class Trouble:
     at: float
     wait: float = _AGAIN[0]
     opening: Future[None] | None = None
+    since: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Worker:
     def __init__(self, setting: Setting, stream: Stream, decisions: Sink | None = None, dead: Sink | None = None) -> None:
         self.setting, self.stream = setting, stream
         self.lanes: dict[int, Lane] = {}
-        self.report = Report()
+        self.report, self._joined = Report(), False
         self._outlet = Outlet(decisions, dead, Lane.over)
         self._pipe = Pipe(self._outlet)
         self._openers = ThreadPoolExecutor(2, "takeover")
@@ -99,12 +100,23 @@ class Worker:
         wanted = FETCH if events < room else 1 if now - self._asked > _KEEP else 0
         self._asked = now if wanted else self._asked
         wait = 0.0 if ready else _SOON if events or outcomes else _WAIT
-        for more in self.stream.fetch(wanted, FETCH if outcomes < room else 0, wait):
+        try:
+            fetched = self.stream.fetch(wanted, FETCH if outcomes < room else 0, wait)
+        except AdapterError as error:
+            if not error.retryable:
+                raise
+            _log.warning("nothing can be fetched: %s", error)
+            time.sleep(_WAIT)
+            return
+        for more in fetched:
             lane = self.lanes[more.partition]
             lane.take(more)
             if len(lane.buffers.of(more.kind)) > 4 * FETCH and more.kind not in lane.held:  # it waits for the other topic
                 lane.held.add(more.kind)
                 self.stream.hold(more.kind, lane.number, True)
+
+        for kind, number in self.stream.skipped():
+            self.lanes[number].missing.append(kind)
 
     def _release(self, lane: Lane) -> None:
         for kind in [kind for kind in lane.held if len(lane.buffers.of(kind)) < FETCH]:
@@ -153,15 +165,14 @@ class Worker:
         return sum(lane.counts.batches + lane.generation for lane in self.lanes.values())
 
     def drained(self) -> bool:
-        """Whether all partitions are taken up, and nothing that the broker is known to have waits or is under way."""
-        return not self._trouble and all(
+        """Whether we are in the group, our partitions are taken up, and nothing that the broker is known to have waits."""
+        return self._joined and not self._trouble and all(
             lane.running and not len(lane.buffers) and not lane.under_way and all(self._drained(lane))
             for lane in self.lanes.values())
 
     def lag(self, lane: Lane) -> int:
         """Records of the events' topic that the broker has and the ledger has not yet."""
-        end = self.stream.end(0, lane.number)
-        return 0 if end is None else max(0, end - max(0, lane.committed[0]))
+        return max(0, lane.end - max(0, lane.committed[0]))
 
     def alive(self) -> bool:
         """Whether the loop goes round: it does while anything can be done, also when ledger or broker are away."""
@@ -173,6 +184,7 @@ class Worker:
 
     # -- the group --------------------------------------------------------------------------------------------------
     def _gain(self, numbers: list[int]) -> None:
+        self._joined = True
         sources = [(self.stream.source(0, n), self._told(n)) for n in numbers]
         for number, names in zip(numbers, sources, strict=True):
             self.lanes[number] = Lane(self.setting, number, self.stream.partitions, names)
@@ -199,6 +211,7 @@ class Worker:
     # -- trouble ------------------------------------------------------------------------------------------------------
     def _tend(self) -> None:
         for number, lane in self.lanes.items():
+            lane.end = self.stream.end(0, number) or lane.end
             if lane.running and lane.failed is None:
                 self._tend_one(lane)
             if lane.failed is not None and number not in self._trouble:
@@ -250,6 +263,8 @@ class Worker:
             del self._trouble[number]
             lane.running = True
             self.report.takeovers += 1
+            _log.info("%s taken up in %.1f s: %d entries read since the snapshot, on from offset %s", lane.sources[0],
+                      time.monotonic() - trouble.since, lane.engine.recovered, lane.positions[0])
             self.stream.start(number, (lane.positions[0], lane.positions[1]))
             return
         if not isinstance(error, LedgerError) and not getattr(error, "retryable", False):
