@@ -323,9 +323,17 @@ class Engine:
 
     def save(self) -> None:
         """Write a snapshot of the feature state (all batches must be committed)."""
-        if self._snapshot is not None:
-            where = snapshot.Snapshot(self.admission.next_seq - 1, self.admission.watermark)
-            snapshot.save(self._snapshot, self.state, where, self.pilot.recipe_digest)
+        self.capture()()
+
+    def capture(self) -> Callable[[], None]:
+        """What writes a snapshot of the feature state as it is now, whenever it is called, in any thread (all batches must be
+        committed)."""
+        path = self._snapshot
+        if path is None:
+            return lambda: None
+        where = snapshot.Snapshot(self.admission.next_seq - 1, self.admission.watermark)
+        arrays = snapshot.captured(self.state, where, self.pilot.recipe_digest)
+        return lambda: snapshot.write(path, arrays)
 
     def close(self) -> None:
         """Save the state, publish what is not yet, and release the ledger."""

@@ -38,7 +38,11 @@ class LightGBM:
                   "deterministic": True, "force_row_wise": True}
         data = lightgbm.Dataset(x, y, feature_name=[_plain(n) for n in recipe.inputs],
                                 categorical_feature=list(recipe.categorical), free_raw_data=True)
-        booster = lightgbm.train(params, data, num_boost_round=recipe.rounds)
+        _library().LGBM_SetMaxThreads(-1)
+        try:
+            booster = lightgbm.train(params, data, num_boost_round=recipe.rounds)
+        finally:
+            _library().LGBM_SetMaxThreads(1)
         return {"booster": _PARAMETERS.sub("\n", booster.model_to_string()),
                 "gain": {name: round(float(gain), 6) for name, gain in
                          zip(recipe.inputs, booster.feature_importance("gain"), strict=True)}}
@@ -106,6 +110,7 @@ def _library() -> Any:
         raise ModelError("LightGBM's library is missing from its package", where=spec.origin)
     library = ctypes.CDLL(str(found[0]))
     library.LGBM_GetLastError.restype = ctypes.c_char_p
+    library.LGBM_SetMaxThreads(1)  # else idle threads of OpenMP spin after each call, for a core that others need
     return library
 
 

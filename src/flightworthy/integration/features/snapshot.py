@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,22 @@ class Snapshot:
 
 def save(path: Path, state: FeatureState, snapshot: Snapshot, recipe_digest: str) -> None:
     """Write a snapshot durably; a reader sees the old one or the new one, never half of one."""
+    write(path, captured(state, snapshot, recipe_digest))
+
+
+def captured(state: FeatureState, snapshot: Snapshot, recipe_digest: str) -> dict[str, Any]:
+    """A state as arrays of its own, which no longer change with it."""
     meta: dict[str, Any] = {
         "format": FORMAT, "recipe": recipe_digest, "seq": snapshot.seq, "watermark": snapshot.watermark,
         "words": {name: interner.words() for name, interner in state.interners.items()}}
     arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for group in state.groups:
         arrays[f"{group.plan.name}.headers"], arrays[f"{group.plan.name}.entries"] = group.packed()
+    return arrays
+
+
+def write(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Make what was captured durable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(f"{path.stem}.*.part"):  # of a process that was killed while it wrote
         old.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,10 +81,12 @@ class Lane:
         self.under_way = 0
         self.failed: BaseException | None = None
         self.running = self.gone = False
+        self.turn = 0  # when it last had its turn
         self.missing: list[int] = []  # topics of which records are gone that nobody read
         self.held: set[int] = set()  # topics of which nothing more is fetched for now
         self.generation = 0  # how often it was taken up
         self._saved = 0
+        self._saving: threading.Thread | None = None
 
     # -- taking up and letting go ---------------------------------------------------------------------------------
     def open(self) -> None:
@@ -129,12 +132,16 @@ class Lane:
 
     def drop(self) -> None:
         """Let the engine go as it is: the ledger has all that counts."""
+        if self._saving is not None:
+            self._saving.join()
         self._stack.close()
         self._stack = ExitStack()
 
     def hand_over(self) -> None:
         """Leave everything so that whoever is next goes on at once."""
         try:
+            if self._saving is not None:
+                self._saving.join()  # else the older one might come after
             if self.failed is None:
                 self.engine.ledger.commit(Block(progress={**self.marks(), **self.suspects.clean()}))
                 self.engine.save()
@@ -222,14 +229,22 @@ class Lane:
 
     # -- beside ---------------------------------------------------------------------------------------------------
     def save(self) -> None:
-        """Write a snapshot of the features; nothing may be under way."""
-        self.engine.save()
-        self._saved = self.engine.admission.next_seq
+        """Begin to write a snapshot of the features, in a thread; nothing may be under way."""
+        write, self._saved = self.engine.capture(), self.engine.admission.next_seq
+        self._saving = threading.Thread(target=self._save, args=(write,), name="snapshot", daemon=True)
+        self._saving.start()
+
+    def _save(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (OSError, FlightworthyError) as error:  # a takeover reads a little more
+            _log.warning("%s: a snapshot of the features failed: %s", self.sources[0], error)
 
     @property
     def save_due(self) -> bool:
         """Whether enough came since the last snapshot."""
-        return self.running and self.engine.admission.next_seq - self._saved >= SNAPSHOT_EVERY
+        saving = self._saving is not None and self._saving.is_alive()
+        return self.running and not saving and self.engine.admission.next_seq - self._saved >= SNAPSHOT_EVERY
 
     def still_ours(self) -> bool:
         """Whether nobody took the partition up after us. Raises `LedgerError`."""

@@ -35,11 +35,17 @@ class Pipe:
         for thread in self._threads:
             thread.start()
 
-    def put(self, item: Item) -> None:
-        """Hand a batch over; blocks while too many are under way."""
+    def put(self, item: Item, alone: bool = False) -> None:
+        """Hand a batch over; blocks while too many are under way. ``alone``: nothing waits behind it; then it is taken through at
+        once where nothing is under way, since a thread that waits for another loses more than a small batch takes."""
         with self._lock:
             self.before_commit += 1
-        self._to_score.put(item)
+            now = alone and self.before_commit == 1
+        if now:
+            self._score_one(item)
+            self._commit_one(item)
+        else:
+            self._to_score.put(item)
 
     def close(self) -> None:
         """Let everything through, and end."""
@@ -49,26 +55,33 @@ class Pipe:
 
     def _score(self) -> None:
         while (item := self._to_score.get()) is not None:
-            if item.lane.failed is None:
-                try:
-                    item.lane.engine.score(item.work)
-                except BaseException as error:  # noqa: BLE001 - of one lane; it is taken up anew
-                    item.lane.broke(error)
+            self._score_one(item)
             self._to_commit.put(item)
         self._to_commit.put(None)
 
+    @staticmethod
+    def _score_one(item: Item) -> None:
+        if item.lane.failed is None:
+            try:
+                item.lane.engine.score(item.work)
+            except BaseException as error:  # noqa: BLE001 - of one lane; it is taken up anew
+                item.lane.broke(error)
+
     def _commit(self) -> None:
         while (item := self._to_commit.get()) is not None:
-            lane, work = item.lane, item.work
-            if lane.failed is None:
-                try:
-                    lane.commit(work, item.progress)
-                except BaseException as error:  # noqa: BLE001 - of one lane; it is taken up anew
-                    lane.broke(error)
-            with self._lock:
-                self.before_commit -= 1
-            if lane.failed is None:
-                self._outlet.put(lane, [] if work.arrivals.past else work.records, bool(work.quarantined), last_of(work))
-            else:
-                lane.over()
+            self._commit_one(item)
+
+    def _commit_one(self, item: Item) -> None:
+        lane, work = item.lane, item.work
+        if lane.failed is None:
+            try:
+                lane.commit(work, item.progress)
+            except BaseException as error:  # noqa: BLE001 - of one lane; it is taken up anew
+                lane.broke(error)
+        with self._lock:
+            self.before_commit -= 1
+        if lane.failed is None:
+            self._outlet.put(lane, [] if work.arrivals.past else work.records, bool(work.quarantined), last_of(work))
+        else:
+            lane.over()
 

@@ -19,10 +19,11 @@ from flightworthy.operation.worker.pipe import Item, Pipe
 _log = logging.getLogger("flightworthy.stream")
 FETCH = 16_384  # records at once, and as many may wait for each of its lanes
 _WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of them, while a commit is under way
-_WORTH = 512  # records that make a batch worth its own commit while another is under way; fewer travel together
+_WORTH = 256  # records that make a batch worth its own commit while another is under way; fewer travel together
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 1.0)  # seconds until a broken lane is taken up anew: at first, at most
 _LET_GO = 60.0  # seconds to let a lane finish what is under way
+_BACKLOG = 2048  # records from which on it pays to work on several batches at once
 _KEEP = 2.0  # seconds after which a worker that has no room still takes a record, only to be heard of by its group
 _STUCK = 120.0  # seconds without a round after which the process is not worth keeping
 _ANOTHER = 8.0  # seconds in which the group tells a worker that slept whose the partition is now
@@ -125,16 +126,15 @@ class Worker:
 
     def _next(self) -> Lane | None:
         """The lane whose turn it is, of those that have something; while a commit is under way small batches wait for company."""
-        running = [lane for lane in self.lanes.values() if lane.running and lane.failed is None and len(lane.buffers)]
-        if not running:
-            return None
         busy = self._pipe.before_commit
-        for i in range(len(running)):
-            lane = running[(self._turn + i) % len(running)]
-            if not busy or len(lane.buffers) >= _WORTH or lane.suspects.alone:
-                self._turn += i + 1
-                return lane
-        return None
+        ready = [lane for lane in self.lanes.values() if lane.running and lane.failed is None and len(lane.buffers)
+                 and (not busy or len(lane.buffers) >= _WORTH or lane.suspects.alone)]
+        if not ready:
+            return None
+        lane = min(ready, key=lambda one: one.turn)  # whoever had its turn longest ago
+        self._turn += 1
+        lane.turn = self._turn
+        return lane
 
     def _advance(self, lane: Lane) -> None:
         try:
@@ -145,7 +145,8 @@ class Worker:
         if lane.held:
             self._release(lane)
         if made is not None:
-            self._pipe.put(Item(lane, *made))
+            waiting = sum(len(other.buffers) for other in self.lanes.values())
+            self._pipe.put(Item(lane, *made), alone=waiting < _BACKLOG and len(made[0].results) < _BACKLOG)
             if lane.suspects.alone:
                 self._settle(lane)
 
@@ -210,21 +211,24 @@ class Worker:
 
     # -- trouble ------------------------------------------------------------------------------------------------------
     def _tend(self) -> None:
+        saved = False  # one snapshot a round: nobody shall wait for several
         for number, lane in self.lanes.items():
             lane.end = self.stream.end(0, number) or lane.end
             if lane.running and lane.failed is None:
-                self._tend_one(lane)
+                save = lane.save_due and not saved
+                self._tend_one(lane, save)
+                saved |= save
             if lane.failed is not None and number not in self._trouble:
                 self._broken(number, lane)
         self.stream.note({n: (lane.committed[0], lane.committed[1]) for n, lane in self.lanes.items() if lane.running})
 
-    def _tend_one(self, lane: Lane) -> None:
+    def _tend_one(self, lane: Lane, save: bool) -> None:
         try:
             early = lane.early.look() if lane.sources[1] else []
-            if (early or lane.save_due) and self._settle(lane) and lane.failed is None:
+            if (early or save) and self._settle(lane) and lane.failed is None:
                 if early:
                     lane.counts.outcomes += lane.early.take(early)
-                if lane.save_due:
+                if save:
                     lane.save()
         except FlightworthyError as error:
             lane.broke(error)
