@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers bench-kafka stream-chaos crash-test fuzz lock clean
+  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers services bench-kafka stream-chaos crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -96,6 +96,10 @@ erasure-test: env    ## a thousand people erased in a ledger of a million decisi
 
 two-writers: env     ## two processes on one PostgreSQL ledger, half of the events in both: each is decided once
 	$(BIN)/python -m benchmarks.ledger.writers $(ARGS)
+
+services: env        ## a real Kafka, PostgreSQL and Redis for a try, until Ctrl-C
+	sh services/install.sh
+	$(BIN)/python -m services $(ARGS)
 
 bench-kafka: env     ## workers of a stream beside the bare client, Quix Streams and PyFlink (makes their environments)
 	sh services/install.sh

@@ -126,3 +126,9 @@ def test_every_metric_is_explained() -> None:
     names = [m.name + ("_total" if m.type == "counter" else "") for m in Metrics().registry.collect()]
     assert len(names) == 16
     assert [name for name in names if f"`{name}`" not in page] == []
+    streams = re.findall(r'_(gauge|counter)\("(\w+)"', (ROOT / "src/flightworthy/operation/worker/metrics.py").read_text())
+    page = (ROOT / "docs" / "stream.md").read_text()
+    named = [f"flightworthy_stream_{name}{'_total' if kind == 'counter' else ''}" for kind, name in streams]
+    assert len(named) == 9
+    assert [name for name in [*named, "flightworthy_stream_quarantined_total", "flightworthy_stream_takeovers_total"]
+            if f"`{name}`" not in page] == []

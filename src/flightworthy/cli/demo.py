@@ -8,16 +8,17 @@ from flightworthy.cli.pilots import folder_of, say
 from flightworthy.cli.progress import bar
 from flightworthy.cli.value import statement
 from flightworthy.delivery import demo as story
+from flightworthy.delivery.elsewhere import Elsewhere
 from flightworthy.manifest.load import load
 
 
-def demo(name: str, data: str | None, out: Path | None, seed: int) -> None:
+def demo(name: str, data: str | None, out: Path | None, seed: int, elsewhere: Elsewhere) -> None:
     """Run it and say where to look."""
     pilot = load(folder_of(name))
     folder = out or Path("out/demo") / Path(name).name
     with bar("making data" if data is None else "reading data"):
         material = story.simulated(pilot, folder / "data", seed) if data is None else story.given(pilot, data)
-    evidence = story.run(pilot, material, folder, bar)
+    evidence = story.run(pilot, material, folder, bar, elsewhere)
     report, found = evidence.stream, evidence.detection
     rate = report.decisions / report.seconds
     say(f"{report.decisions:,} decisions at {rate:,.0f} a second, all durable before answered; {report.quarantined} records "

@@ -42,6 +42,9 @@ OneOrAll = Annotated[int | None, typer.Argument(help="Id; none: all that are hel
 Repaired = Annotated[Path | None, typer.Option("--with", help="File with the repaired record.")]
 Resume = Annotated[bool, typer.Option(help="Go on where these same files were left.")]
 OwnData = Annotated[str | None, typer.Option("--data", help="Your own file with labels, instead of the simulator.")]
+EventsUrl = Annotated[str, typer.Option("--events", help="Through this topic and a worker, such as kafka://host:9092/demo.")]
+LedgerUrl = Annotated[str, typer.Option("--ledger", help="Instead of the embedded ledger, such as postgresql://…")]
+StateUrl = Annotated[str, typer.Option("--state", help="Instead of the process's own feature state, such as redis://…")]
 Out = Annotated[Path | None, typer.Option("--out", help="Where to write (default: out/demo/NAME).")]
 
 
@@ -130,12 +133,13 @@ def replay(pilot: PilotArg, var: Var = None, as_json: AsJson = False,
 
 @app.command()
 def demo(name: Annotated[str, typer.Argument(help="Built-in pilot, or the folder of one with a simulator.")] = "fraud",
-         data: OwnData = None, out: Out = None,
-         seed: Annotated[int, typer.Option(help="Seed of the simulator.")] = 7) -> None:
+         data: OwnData = None, out: Out = None, seed: Annotated[int, typer.Option(help="Seed of the simulator.")] = 7,
+         events: EventsUrl = "", ledger: LedgerUrl = "", state: StateUrl = "") -> None:
     """The whole way: data, training, decisions, outcomes, value, replay, and a report to open in a browser."""
     from flightworthy.cli import demo as story
+    from flightworthy.delivery.elsewhere import Elsewhere
 
-    story.demo(name, data, out, seed)
+    story.demo(name, data, out, seed, Elsewhere(events, ledger, state))
 
 
 @app.command()

@@ -80,7 +80,7 @@ class Rooms:
             ledger.commit(Block(progress={WRITER: (number := randbits(62) | 1)}))
 
         def made(line: Line) -> FeatureState:
-            prefix = f"flightworthy:{line.pilot.name}:{line.pilot.recipe_digest[:16]}"
+            prefix = f"{store.prefix}:{line.pilot.name}:{line.pilot.recipe_digest[:16]}"
             return SharedState(line.plans, store, f"{prefix}:{number:x}", prefix, number)
 
         return made

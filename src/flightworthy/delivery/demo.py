@@ -14,6 +14,7 @@ from typing import Any
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.replay import replay
 from flightworthy.decision.rooms import Rooms
+from flightworthy.delivery.elsewhere import Elsewhere
 from flightworthy.delivery.evidence import Evidence, gather, summary
 from flightworthy.delivery.report.page import render
 from flightworthy.delivery.rollouts import rehearse, rivals
@@ -91,18 +92,27 @@ class Chunks:
         return iter(self._source.chunks())
 
 
-def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
-    """Walk the whole line and write ``summary.json`` and ``report.html`` into ``out``."""
+def run(pilot: Pilot, material: Material, out: Path, bar: Bar, elsewhere: Elsewhere | None = None) -> Evidence:
+    """Walk the whole line and write ``summary.json`` and ``report.html`` into ``out``. ``elsewhere``: other servers for events,
+    ledger and state; the rollouts are rehearsed on the embedded ones."""
+    embedded, elsewhere = pilot, elsewhere or Elsewhere()
+    pilot = elsewhere.move(pilot)
     var = out / "var"
     if var.exists():
         shutil.rmtree(var)
     with bar("training on the past"):
         learned = learn.learn(pilot, material.past, var, material.trained_at)
     engine = Engine.open(pilot, var)
+    elsewhere.check(engine)
     newest = [material.now or 0]
     with bar("deciding the stream") as advance:
         lots = merged(pilot, material.live, material.outcomes, material.now, material.history)
-        report = stream.run(engine, lots, "live", watch=lambda r: advance(r.records))
+        if elsewhere.events:
+            engine.close()
+            report = elsewhere.decide(pilot, var, lots, advance)
+            engine = Engine.open(pilot, var)
+        else:
+            report = stream.run(engine, lots, "live", watch=lambda r: advance(r.records))
         newest[0] = material.now or engine.admission.watermark
         memory = engine.state.report()
         engine.close()
@@ -118,8 +128,8 @@ def run(pilot: Pilot, material: Material, out: Path, bar: Bar) -> Evidence:
     ledger.close()
     if material.rivals is not None and material.trained_at is not None:
         with bar("training a champion and its challengers"):
-            models = rivals(pilot, learned.history, learned.trained.artifact, material.rivals, material.trained_at)
-        evidence.rollouts = rehearse(pilot, material.rivals, models, newest[0],
+            models = rivals(embedded, learned.history, learned.trained.artifact, material.rivals, material.trained_at)
+        evidence.rollouts = rehearse(embedded, material.rivals, models, newest[0],
                                      lambda: merged(pilot, material.live, material.outcomes, material.now, material.history),
                                      out / "rollouts", bar, report.records)
     with bar("drawing the report"):

@@ -23,11 +23,12 @@ class Fetched(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What goes out."""
+    """What goes out. ``stamp``: the broker's time of it, microseconds; 0: now."""
 
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+    stamp: int = 0
 
 
 class Stream(Protocol):

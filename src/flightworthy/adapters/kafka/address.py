@@ -36,18 +36,18 @@ class Address:
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         topic = parts.path.strip("/")
         if not parts.netloc or not topic or "/" in topic:
-            raise AdapterError("this is no address of a topic", found=url, expected="kafka://host:port/topic")
+            raise AdapterError("this is no address of a topic", found=f"kafka://{parts.netloc.rpartition('@')[2]}{parts.path}", expected="kafka://host:port/topic")
         if "@" in parts.netloc:
             raise AdapterError("an address holds no user and no password", where=parts.path,
                                expected="sasl.username in the query, KAFKA_PASSWORD in the environment")
         if taken := sorted(_FIXED & query.keys()):
-            raise AdapterError("a worker sets this itself", where=url, found=taken[0],
+            raise AdapterError("a worker sets this itself", where=topic, found=taken[0],
                                next_step="leave it out; passwords come from KAFKA_PASSWORD")
         form = query.get("format", "json")
         if form not in FORMATS:
-            raise AdapterError("records are not written like that", where=url, found=form, expected=", ".join(FORMATS))
+            raise AdapterError("records are not written like that", where=topic, found=form, expected=", ".join(FORMATS))
         if form != "json" and not query.get("registry"):
-            raise AdapterError("schemas come from a registry", where=url, expected="registry=http://host:port in the query")
+            raise AdapterError("schemas come from a registry", where=topic, expected="registry=http://host:port in the query")
         settings = {name: value for name, value in query.items() if name not in _OURS}
         if "sasl.username" in settings:
             settings["sasl.password"] = os.environ.get("KAFKA_PASSWORD", "")

@@ -26,13 +26,13 @@ def open_stream(url: str, outcomes: str = "", group: str = "flightworthy", skip_
     return KafkaStream(Address.of(url), Address.of(outcomes) if outcomes else None, group, skip_missing)
 
 
-def open_sink(url: str, **_: Any) -> KafkaSink:
-    """A topic to write to. Raises `AdapterError`."""
+def open_sink(url: str, partitions: int = 0, **_: Any) -> KafkaSink:
+    """A topic to write to; with ``partitions`` one that is not there is made. Raises `AdapterError`."""
     _check(url)
     from flightworthy.adapters.kafka.address import Address
     from flightworthy.adapters.kafka.sink import KafkaSink
 
-    return KafkaSink(Address.of(url))
+    return KafkaSink(Address.of(url), partitions)
 
 
 def open_source(url: str, **_: Any) -> KafkaSource:

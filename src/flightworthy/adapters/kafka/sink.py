@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from flightworthy.adapters.kafka.address import Address
-from flightworthy.adapters.kafka.stream import told
+from flightworthy.adapters.kafka.stream import make_topic, told
 from flightworthy.ground.errors import AdapterError
 from flightworthy.integration.streams import Message
 
@@ -28,8 +28,11 @@ _SETTINGS: dict[str, str | int | bool] = {
 class KafkaSink:
     """One idempotent producer."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, partitions: int = 0) -> None:
+        """With ``partitions`` a topic that is not there is made with so many."""
         self._address, self._failed = address, list[KafkaError]()
+        if partitions:
+            make_topic(address, partitions)
         try:
             self._producer = Producer({**_SETTINGS, **address.client(), "on_delivery": self._delivered}, logger=_log)
         except KafkaException as error:
@@ -41,11 +44,12 @@ class KafkaSink:
 
     def send(self, messages: Sequence[Message], partition: int = 0) -> None:
         topic, produce = self._address.topic, self._producer.produce
-        for key, value, headers in messages:
+        for message in messages:
+            key, value, headers, stamp = message
             try:
-                produce(topic, value, key, partition, headers=list(headers) or None)
+                produce(topic, value, key, partition, headers=list(headers) or None, timestamp=stamp // 1000)
             except (BufferError, KafkaException):
-                self._insist(Message(key, value, headers), partition)
+                self._insist(message, partition)
         self._producer.poll(0)
         self._check()
 
@@ -54,7 +58,7 @@ class KafkaSink:
         while True:
             try:
                 self._producer.produce(self._address.topic, message.value, message.key, partition,
-                                       headers=list(message.headers) or None)
+                                       headers=list(message.headers) or None, timestamp=message.stamp // 1000)
                 return
             except BufferError:  # the broker does not keep up: so do we not
                 self._producer.poll(_WAIT)
@@ -63,7 +67,7 @@ class KafkaSink:
                 if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE or not message.value:
                     raise told(error, self._address) from error
                 left_out = ("left_out", f"{len(message.value)} bytes".encode())
-                message = Message(message.key, b"", (*message.headers, left_out))
+                message = message._replace(value=b"", headers=(*message.headers, left_out))
 
     def settle(self) -> None:
         said = time.monotonic()

@@ -223,3 +223,15 @@ def _partitions(address: Address) -> int:
         raise AdapterError("the broker has no such topic", where=address.servers, found=address.topic,
                            expected=known.error.str(), next_step="make it, with as many partitions as you want workers at most")
     return len(known.partitions)
+
+
+def make_topic(address: Address, partitions: int) -> None:
+    """Make a topic that keeps everything, unless it is there. Raises `AdapterError`."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient(address.client(), logger=_log)
+    try:
+        admin.create_topics([NewTopic(address.topic, partitions, config={"retention.ms": "-1"})])[address.topic].result(_ANSWER)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise told(error, address) from error

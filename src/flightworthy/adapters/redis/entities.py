@@ -67,7 +67,8 @@ return mixed
 class RedisEntities:
     """One connection pool; may be used from several threads."""
 
-    def __init__(self, url: str, password: str | None) -> None:
+    def __init__(self, url: str, password: str | None, prefix: str) -> None:
+        self.prefix = prefix
         self._client = redis.Redis.from_url(
             url, password=password, socket_timeout=_ANSWER, socket_connect_timeout=_ANSWER, health_check_interval=30,
             retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 3), retry_on_error=[redis.ConnectionError])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from flightworthy.ground.errors import AdapterError
 from flightworthy.ground.registry import missing_extra
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def open_entities(url: str) -> RedisEntities:
-    """``rediss://`` over TLS. A user may stand in the URL; the password comes from REDIS_PASSWORD.
+    """``rediss://`` over TLS. A user may stand in the URL; the password comes from REDIS_PASSWORD. ``?prefix=``: before all keys.
 
     Raises `AdapterError` without the driver or with a password in the URL.
     """
@@ -26,4 +26,6 @@ def open_entities(url: str) -> RedisEntities:
     if parts.password is not None:
         raise AdapterError("an address holds no password", where=parts.hostname or "",
                            expected="REDIS_PASSWORD in the environment")
-    return RedisEntities(url, os.environ.get("REDIS_PASSWORD"))
+    query = dict(parse_qsl(parts.query))
+    prefix = query.pop("prefix", "flightworthy")
+    return RedisEntities(urlunsplit(parts._replace(query=urlencode(query))), os.environ.get("REDIS_PASSWORD"), prefix)

@@ -48,6 +48,8 @@ class Mark(NamedTuple):
 class EntityStore(Protocol):
     """Every method is one round trip, atomic, and raises `LedgerError` (retryable) where the store is away."""
 
+    prefix: str  # before all keys
+
     def read(self, keys: Sequence[bytes]) -> list[tuple[int, bytes]]:
         """Version and content of each; (0, b"") for none."""
         ...

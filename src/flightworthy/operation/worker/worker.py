@@ -44,6 +44,7 @@ class Report:
     """What a worker did until it ended."""
 
     decisions: int = 0
+    remembered: int = 0
     outcomes: int = 0
     repeated: int = 0
     quarantined: int = 0
@@ -165,6 +166,11 @@ class Worker:
         """A number that grows while anything is done."""
         return sum(lane.counts.batches + lane.generation for lane in self.lanes.values())
 
+    def done(self) -> int:
+        """Records that were decided, remembered or refused since partitions were taken up."""
+        return sum(c.decisions + c.remembered + c.outcomes + sum(c.quarantined.values()) for c in
+                   (lane.counts for lane in self.lanes.values()))
+
     def drained(self) -> bool:
         """Whether we are in the group, our partitions are taken up, and nothing that the broker is known to have waits."""
         return self._joined and not self._trouble and all(
@@ -280,6 +286,7 @@ class Worker:
     def _sum(self, lane: Lane) -> None:
         counts, lane.counts = lane.counts, Counts()
         self.report.decisions += counts.decisions
+        self.report.remembered += counts.remembered
         self.report.outcomes += counts.outcomes
         self.report.repeated += counts.repeated
         self.report.quarantined += sum(counts.quarantined.values())
