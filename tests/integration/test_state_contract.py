@@ -38,11 +38,13 @@ events:
 outcomes: {label: bad, type: number, delay: 1d}
 features:
   groups:
-    who:
+    person:
+      by: who
       windows: [10m, 3h, 4 events]
       aggregate: {n: count(), sum: sum(money), mean: mean(money), min: min(money), max: max(money), sd: std(money),
                   ways: distinct(how), since: since_last(), age: age(), bad: mean(bad)}
-    shop:
+    place:
+      by: shop
       windows: [1h]
       aggregate: {n: count(), mean: mean(money)}
     both:
@@ -225,8 +227,8 @@ def test_only_what_lies_within_windows_expires(redis: Redis, line: Line) -> None
     Rows(line, 30, 7).apply(shared(line, store, prefix, "one"), 0, 30)
     found = client.Redis(port=redis.port, db=5)
     lives = {key.decode().split(":")[1]: found.pttl(key) for key in found.scan_iter(match=f"{prefix}:*") if b":\x1f" in key}
-    assert lives["who"] == -1  # its age counts from the first event
-    assert 0 < lives["shop"] <= 1000 * 3600 * (24 + 1 + 1)
+    assert lives["person"] == -1  # its age counts from the first event
+    assert 0 < lives["place"] <= 1000 * 3600 * (24 + 1 + 1)
 
 
 @pytest.mark.server
