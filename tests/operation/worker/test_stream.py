@@ -146,6 +146,31 @@ def test_partitions_move_and_a_sleeper_cannot_write(store: str, make: Make, star
     assert rig.replayed() == (1200, 0)
 
 
+def test_workers_that_come_while_partitions_are_taken_up(make: Make, starter_trained: Trained) -> None:
+    rig = make(4)
+    rig.topics.send(starter_trained.lines("history", 800))
+    workers = [rig.worker("--name", f"w{i}") for i in range(3)]
+    until(lambda: len({said["id"] for said in rig.topics.heard()}) == 800)
+    for worker in workers:
+        assert worker.poll() is None, rig.log.read_text()[-2000:]
+        worker.send_signal(signal.SIGTERM)
+    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    told_once(rig)
+    assert rig.replayed() == (800, 0)
+
+
+def test_a_broker_that_went_keeps_no_worker_from_ending(starter_trained: Trained, tmp_path: Path) -> None:
+    own = Kafka(tmp_path / "kafka")
+    rig = Rig(starter_trained, tmp_path, Topics(own, "t", 2))
+    rig.topics.send(starter_trained.lines("history", 50))
+    worker = rig.worker()
+    until(lambda: len(rig.topics.heard()) == 50)
+    own.kill()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    rig.end()
+
+
 def test_a_record_that_ends_its_workers_goes_to_quarantine(make: Make, starter_trained: Trained) -> None:
     rig = make(1)
     lines = starter_trained.lines("history", 60)

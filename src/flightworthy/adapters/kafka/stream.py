@@ -7,6 +7,7 @@ so that both always come to the same place.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.integration.streams import Fetched
 
 _log = logging.getLogger("flightworthy.stream")
-_OLDEST = -2  # librdkafka's OFFSET_BEGINNING
+_OLDEST, _NEWEST = -2, -1  # librdkafka's OFFSET_BEGINNING and OFFSET_END
 _ANSWER = 10.0  # seconds for the broker to answer
 _SETTINGS: dict[str, str | int | bool] = {
     "partition.assignment.strategy": "cooperative-sticky",
@@ -58,41 +59,71 @@ class KafkaStream:
         self._consumers[0].subscribe([self._addresses[0].topic], on_assign=self._on_assign, on_revoke=self._on_revoke,
                                      on_lost=self._on_lost)
 
+    # What the group gives is assigned at once, as the client's account of the group wants it, and rests until its state is here:
+    # see `start`.
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
-        consumer.incremental_assign([])  # each is fetched when its state is here: see `start`
         numbers = [one.partition for one in given]
+        topic = self._addresses[0].topic
+        consumer.incremental_assign([TopicPartition(topic, number, _NEWEST) for number in numbers])
+        if numbers:
+            consumer.pause([TopicPartition(topic, number) for number in numbers])
         self._ours.update(numbers)
         self._gained(numbers)
 
     def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        self._give_up(taken, False)
+        self._give_up(consumer, taken, False)
 
     def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        self._give_up(taken, True)
+        self._give_up(consumer, taken, True)
 
-    def _give_up(self, taken: list[TopicPartition], gone: bool) -> None:
+    def _give_up(self, consumer: Consumer, taken: list[TopicPartition], gone: bool) -> None:
         numbers = [one.partition for one in taken]
-        self._ours.difference_update(numbers)
-        self._lost(numbers, gone)
-        for number in numbers:
-            self._stop(number)
+        try:
+            self._lost(numbers, gone)
+        finally:
+            for number in numbers:
+                self._rest(number)
+            self._ours.difference_update(numbers)
+            consumer.incremental_unassign(taken)
 
     def start(self, partition: int, positions: tuple[int | None, int | None], wanted: bool = True) -> None:
-        self._stop(partition)
+        self._rest(partition)
         if not wanted or partition not in self._ours:
             return
         for kind, consumer in enumerate(self._consumers):
-            at, address = positions[kind], self._addresses[kind]
-            with _said(address):
-                consumer.incremental_assign([TopicPartition(address.topic, partition, _OLDEST if at is None else at)])
+            at = positions[kind]
+            one = TopicPartition(self._addresses[kind].topic, partition, _OLDEST if at is None else at)
+            with _said(self._addresses[kind]):
+                if kind:
+                    consumer.incremental_assign([one])
+                else:
+                    self._go_to(consumer, one)
             self._fetching[kind].add(partition)
 
-    def _stop(self, partition: int) -> None:
+    @staticmethod
+    def _go_to(consumer: Consumer, one: TopicPartition) -> None:
+        """Fetch from an offset on. The client refuses for a moment after a partition was assigned."""
+        end = time.monotonic() + _ANSWER
+        while True:
+            try:
+                consumer.seek(one)
+                break
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._STATE or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+        consumer.resume([one])
+
+    def _rest(self, partition: int) -> None:
         for kind, consumer in enumerate(self._consumers):
             if partition in self._fetching[kind]:
                 self._fetching[kind].discard(partition)
                 self._drained[kind].discard(partition)
-                consumer.incremental_unassign([TopicPartition(self._addresses[kind].topic, partition)])
+                one = TopicPartition(self._addresses[kind].topic, partition)
+                if kind:
+                    consumer.incremental_unassign([one])
+                else:
+                    consumer.pause([one])
 
     def fetch(self, events: int, outcomes: int, wait: float) -> list[Fetched]:
         out = self._fetch(1, outcomes, 0) if self.topics > 1 and outcomes else []

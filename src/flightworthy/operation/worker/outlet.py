@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ from flightworthy.integration.streams import Message, Sink
 from flightworthy.operation.service.answers import answer, encode
 from flightworthy.operation.worker.lane import Lane
 
+_log = logging.getLogger("flightworthy.stream")
 _CHUNK, _AHEAD, _PAGE = 4096, 8, 500
+_LEAVE = 5.0  # seconds
 
 
 class Item(NamedTuple):
@@ -58,9 +61,14 @@ class Outlet:
         self._queue.put(Item(lane, lane.generation, [], True, last, False))
 
     def close(self) -> None:
-        """Send what is left, and end."""
-        self._queue.put(None)
-        self._thread.join()
+        """Send what is left, and end; what a broker does not take in time is published by whoever is next."""
+        try:
+            self._queue.put(None, timeout=_LEAVE)
+            self._thread.join(_LEAVE)
+        except queue.Full:
+            pass
+        if self._thread.is_alive():
+            _log.warning("decisions that the broker did not take are published by the next worker")
 
     def _run(self) -> None:
         over = False

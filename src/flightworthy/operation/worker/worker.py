@@ -22,7 +22,7 @@ _WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of th
 _WORTH = 256  # records that make a batch worth its own commit while another is under way; fewer travel together
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 1.0)  # seconds until a broken lane is taken up anew: at first, at most
-_LET_GO = 60.0  # seconds to let a lane finish what is under way
+_LET_GO = 20.0  # seconds to let a lane finish what is under way
 _BACKLOG = 2048  # records from which on it pays to work on several batches at once
 _KEEP = 2.0  # seconds after which a worker that has no room still takes a record, only to be heard of by its group
 _STUCK = 120.0  # seconds without a round after which the process is not worth keeping
@@ -58,7 +58,7 @@ class Worker:
     def __init__(self, setting: Setting, stream: Stream, decisions: Sink | None = None, dead: Sink | None = None) -> None:
         self.setting, self.stream = setting, stream
         self.lanes: dict[int, Lane] = {}
-        self.report, self._joined = Report(), False
+        self.report, self._joined, self._leaving = Report(), False, 0.0
         self._outlet = Outlet(decisions, dead, Lane.over)
         self._pipe = Pipe(self._outlet)
         self._openers = ThreadPoolExecutor(2, "takeover")
@@ -74,6 +74,7 @@ class Worker:
                 while not stop():
                     self._step()
             finally:
+                self._leaving = time.monotonic() + _LET_GO  # for all of them: a broker that is away shall not keep us
                 try:
                     self.stream.close()
                 finally:
@@ -157,7 +158,7 @@ class Worker:
 
     def _settle(self, lane: Lane) -> bool:
         """Wait until nothing of a lane is under way; whether that came to pass."""
-        end = time.monotonic() + _LET_GO
+        end = time.monotonic() + (_LET_GO if not self._leaving else max(0.0, self._leaving - time.monotonic()))
         while lane.under_way and time.monotonic() < end:
             time.sleep(0.0005)
         return not lane.under_way
