@@ -11,7 +11,7 @@ import typer
 from flightworthy.cli.audit_commands import audit, witness
 from flightworthy.cli.people_commands import person
 from flightworthy.cli.rollout_commands import rollout
-from flightworthy.cli.stream_commands import stream
+from flightworthy.cli.stream_commands import envoy, stream
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Takes an enterprise AI pilot to production with the evidence.")
@@ -28,6 +28,7 @@ app.add_typer(audit, name="audit")
 app.add_typer(rollout, name="rollout")
 app.add_typer(witness, name="witness")
 app.command()(stream)
+app.command()(envoy)
 
 PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
 Var = Annotated[Path | None, typer.Option("--var", help="Folder for variable data (default: var/ in the pilot).")]

@@ -29,3 +29,13 @@ def stream(pilot: Pilot, var: Var = None, events: Events = "", outcomes: Outcome
 
     urls = {"events": events, "outcomes": outcomes, "decisions": decisions, "dead_letters": dead_letters}
     does.run(pilot, var, urls, does.Options(history, until_idle, name, metrics, skip_missing))
+
+
+def envoy(pilot: Pilot, replica: Annotated[list[str], typer.Option("--replica", help="host:port of a service; once for each.")],
+          listen: Annotated[int, typer.Option("--listen", help="Port on this machine.")] = 8000) -> None:
+    """Print the configuration of an Envoy that sends what an entity asks always to the same replica."""
+    from flightworthy.cli.pilots import say
+    from flightworthy.manifest.load import load
+    from flightworthy.operation import gateway
+
+    say(gateway.envoy(load(pilot), replica, listen))
