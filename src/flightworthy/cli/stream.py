@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +76,5 @@ def _stop(worker: Worker, until_idle: float | None) -> Callable[[], bool]:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    seen, since = -1, time.monotonic()
-
-    def stop() -> bool:
-        nonlocal seen, since
-        if told or until_idle is None:
-            return bool(told)
-        now = time.monotonic()
-        if (done := worker.progress()) != seen or not worker.drained():
-            seen, since = done, now
-        return now - since > until_idle
-
-    return stop
+    return lambda: bool(told) or (until_idle is not None and worker.idle() > until_idle)
 

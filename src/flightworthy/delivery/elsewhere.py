@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,15 +101,9 @@ def _beside(url: str, what: str) -> str:
 
 def _over(worker: Worker, told: Callable[[int], None]) -> Callable[[], bool]:
     """Whether nothing has come for a while."""
-    seen, since = -1, time.monotonic()
-
     def over() -> bool:
-        nonlocal seen, since
-        done = worker.progress()
-        if done != seen or not worker.drained():
-            seen, since = done, time.monotonic()
-            told(worker.done())
-        return time.monotonic() - since > _QUIET
+        told(worker.done())
+        return worker.idle() > _QUIET
 
     return over
 

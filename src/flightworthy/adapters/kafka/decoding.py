@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flightworthy.adapters.kafka.address import Address
+from flightworthy.ground.errors import AdapterError
 from flightworthy.integration.contract import Raw
 
 Decode = Callable[[bytes], Raw]
@@ -30,7 +31,8 @@ def decoder(address: Address) -> Decode | None:
             found = read(raw, context)
         except SchemaRegistryError as error:
             if error.http_status_code != 404:
-                raise
+                raise AdapterError(f"the schema registry fails: {error}", where=address.registry, next_step="start again when it "
+                                   "answers: records are read on from where the ledger is") from error
             return raw
         except (SerializationError, ValueError, TypeError, KeyError, IndexError, EOFError):
             return raw

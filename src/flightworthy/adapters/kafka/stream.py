@@ -47,6 +47,7 @@ class KafkaStream:
         self.topics = len(self._addresses)
         self._fetching: list[set[int]] = [set() for _ in self._addresses]
         self._drained: list[set[int]] = [set() for _ in self._addresses]
+        self._came: list[list[Message]] = [[] for _ in self._addresses]
         self._ours: set[int] = set()
         self._gained: Callable[[list[int]], None] = lambda _: None
         self._lost: Callable[[list[int], bool], None] = lambda *_: None
@@ -130,10 +131,13 @@ class KafkaStream:
         return out + self._fetch(0, events, 0 if out else wait) if events else out
 
     def _fetch(self, kind: int, most: int, wait: float) -> list[Fetched]:
-        consumer = self._consumers[kind]
+        consumer, got = self._consumers[kind], self._came[kind]
         with _said(self._addresses[kind]):
-            first = consumer.poll(wait)
-            got = [] if first is None else [first, *(consumer.consume(most - 1, 0) if most > 1 else ())]
+            if not got and (first := consumer.poll(wait)) is not None:
+                got.append(first)  # kept where the next call fails: it would not come again
+            if got and most > 1:
+                got += consumer.consume(most - 1, 0)
+        self._came[kind] = []
         return self._columns(kind, got)
 
     def hold(self, kind: int, partition: int, on: bool) -> None:

@@ -63,6 +63,7 @@ class Worker:
         self._pipe = Pipe(self._outlet)
         self._openers = ThreadPoolExecutor(2, "takeover")
         self._trouble: dict[int, Trouble] = {}
+        self._seen = -1, time.monotonic()
         self._turn, self._tended, self._asked = 0, time.monotonic(), 0.0
 
     def run(self, stop: Callable[[], bool]) -> Report:
@@ -163,9 +164,12 @@ class Worker:
             time.sleep(0.0005)
         return not lane.under_way
 
-    def progress(self) -> int:
-        """A number that grows while anything is done."""
-        return sum(lane.counts.batches + lane.generation for lane in self.lanes.values())
+    def idle(self) -> float:
+        """Seconds since anything was done, or was there to be done; to be asked again and again."""
+        done = sum(lane.counts.batches + lane.generation for lane in self.lanes.values())
+        if done != self._seen[0] or not self.drained():
+            self._seen = done, time.monotonic()
+        return time.monotonic() - self._seen[1]
 
     def done(self) -> int:
         """Records that were decided, remembered or refused since partitions were taken up."""
