@@ -21,6 +21,7 @@ from flightworthy.integration.streams import Fetched
 _log = logging.getLogger("flightworthy.stream")
 _OLDEST, _NEWEST = -2, -1  # librdkafka's OFFSET_BEGINNING and OFFSET_END
 _ANSWER = 10.0  # seconds for the broker to answer
+_DOUBT = 30.0  # seconds
 _SETTINGS: dict[str, str | int | bool] = {
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,  # a worker that died is missed after six seconds
@@ -29,6 +30,46 @@ _SETTINGS: dict[str, str | int | bool] = {
     "queued.min.messages": 50_000, "queued.max.messages.kbytes": 65_536,  # beyond that nothing is fetched ahead
     "reconnect.backoff.max.ms": 1000, "topic.metadata.refresh.interval.ms": 30_000,
 }
+
+
+class Ends:
+    """Of which partitions of a topic all is here, by what the client says when it reaches an end.
+
+    A client that was sent elsewhere may still say that of where it was before. So as long as nothing came since, an end that lies
+    beyond where reading began counts only after a while: there may be nothing but marks of transactions in between.
+    """
+
+    def __init__(self) -> None:
+        self._drained: set[int] = set()
+        self._began: dict[int, int] = {}  # partition → offset, where nothing came since
+        self._doubtful: dict[int, float] = {}  # partition → when its end was said
+
+    def started(self, partition: int, offset: int | None) -> None:
+        """Reading begins at an offset (None: the oldest)."""
+        self.forget(partition)
+        self._began[partition] = offset or 0
+
+    def passed(self, partition: int) -> None:
+        """A record came."""
+        if partition in self._drained or partition in self._began:
+            self.forget(partition)
+
+    def reached(self, partition: int, offset: int, now: float) -> None:
+        """The client says that there is nothing at this offset yet."""
+        if offset > self._began.get(partition, offset):
+            self._doubtful[partition] = now
+        else:
+            self._drained.add(partition)
+
+    def drained(self, partition: int, now: float) -> bool:
+        """Whether all is here."""
+        return partition in self._drained or now - self._doubtful.get(partition, now) > _DOUBT
+
+    def forget(self, partition: int) -> None:
+        """It is read no more."""
+        self._drained.discard(partition)
+        self._began.pop(partition, None)
+        self._doubtful.pop(partition, None)
 
 
 class KafkaStream:
@@ -46,7 +87,7 @@ class KafkaStream:
         self._consumers = [_consumer(address, group, member=kind == 0) for kind, address in enumerate(self._addresses)]
         self.topics = len(self._addresses)
         self._fetching: list[set[int]] = [set() for _ in self._addresses]
-        self._drained: list[set[int]] = [set() for _ in self._addresses]
+        self._ends = [Ends() for _ in self._addresses]
         self._came: list[list[Message]] = [[] for _ in self._addresses]
         self._ours: set[int] = set()
         self._gained: Callable[[list[int]], None] = lambda _: None
@@ -100,6 +141,7 @@ class KafkaStream:
                 else:
                     self._go_to(consumer, one)
             self._fetching[kind].add(partition)
+            self._ends[kind].started(partition, at)
 
     @staticmethod
     def _go_to(consumer: Consumer, one: TopicPartition) -> None:
@@ -119,7 +161,7 @@ class KafkaStream:
         for kind, consumer in enumerate(self._consumers):
             if partition in self._fetching[kind]:
                 self._fetching[kind].discard(partition)
-                self._drained[kind].discard(partition)
+                self._ends[kind].forget(partition)
                 one = TopicPartition(self._addresses[kind].topic, partition)
                 if kind:
                     consumer.incremental_unassign([one])
@@ -147,19 +189,19 @@ class KafkaStream:
 
     def _columns(self, kind: int, got: list[Message]) -> list[Fetched]:
         out: dict[int, Fetched] = {}
-        decode, ours, drained = self._decode[kind], self._fetching[kind], self._drained[kind]
+        decode, ours, ends = self._decode[kind], self._fetching[kind], self._ends[kind]
         for message in got:
             partition = message.partition()
             if (error := message.error()) is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
                     self._heard(kind, message, error)
                 elif partition in ours:
-                    drained.add(partition)
+                    ends.reached(partition, message.offset(), time.monotonic())
                 continue
             if partition not in ours:
                 continue
             into = out.get(partition)
-            drained.discard(partition)
+            ends.passed(partition)
             if into is None:
                 into = out[partition] = Fetched(kind, partition, [], [], [])
             raw: bytes = message.value() or b""
@@ -189,7 +231,7 @@ class KafkaStream:
         return told
 
     def drained(self, kind: int, partition: int) -> bool:
-        return partition in self._drained[kind]
+        return self._ends[kind].drained(partition, time.monotonic())
 
     def end(self, kind: int, partition: int) -> int | None:
         if kind >= len(self._consumers) or partition not in self._fetching[kind]:

@@ -1,0 +1,40 @@
+"""When all of a partition is here."""
+
+from __future__ import annotations
+
+from flightworthy.adapters.kafka.stream import Ends
+
+
+def test_an_end_counts_once_something_came_or_where_nothing_can() -> None:
+    ends = Ends()
+    ends.started(0, 7)
+    ends.reached(0, 7, 1.0)  # nothing since
+    assert ends.drained(0, 1.0)
+    ends.passed(0)
+    assert not ends.drained(0, 100.0)
+    ends.reached(0, 9, 1.0)
+    assert ends.drained(0, 1.0)
+    ends.started(1, None)
+    ends.reached(1, 0, 1.0)  # an empty topic
+    assert ends.drained(1, 1.0)
+
+
+def test_an_end_that_was_said_of_another_place_does_not_count() -> None:
+    ends = Ends()
+    ends.started(0, 7)
+    ends.reached(0, 500, 1.0)  # of where the client was before: records are still to come
+    assert not ends.drained(0, 30.0)
+    ends.passed(0)
+    assert not ends.drained(0, 300.0)
+    ends.reached(0, 500, 300.0)
+    assert ends.drained(0, 300.0)
+
+
+def test_marks_of_transactions_alone_are_an_end_after_a_while() -> None:
+    ends = Ends()
+    ends.started(0, 7)
+    ends.reached(0, 9, 1.0)
+    assert not ends.drained(0, 31.0)
+    assert ends.drained(0, 31.1)
+    ends.forget(0)
+    assert not ends.drained(0, 100.0)
