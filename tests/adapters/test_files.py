@@ -73,5 +73,5 @@ def test_unknown_places(tmp_path: Path) -> None:
         open_source(str(tmp_path / "a.xlsx"), PILOT)
     with pytest.raises(DataError, match="no such file"):
         open_source(str(tmp_path / "none.csv"), PILOT)
-    with pytest.raises(AdapterError, match="no adapter for 'kafka:'"):
-        open_source("kafka://broker/topic", PILOT)
+    with pytest.raises(AdapterError, match="no adapter for 'mqtt:'"):
+        open_source("mqtt://broker/topic", PILOT)

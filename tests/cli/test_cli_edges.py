@@ -29,7 +29,7 @@ def failed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 @pytest.mark.parametrize(("args", "says"), [
     (["demo", "frud"], "did you mean 'fraud'?"), (["explain", "nowhere"], "nowhere: 1 problem"),
     (["train", STARTER, "--data", "none.csv"], "none.csv: no such file"),
-    (["decide", STARTER, "--data", "kafka://x"], "no adapter for 'kafka:'"), (["replay", STARTER, "--var", "VAR"], "there is no ledger here"),
+    (["decide", STARTER, "--data", "mqtt://x"], "no adapter for 'mqtt:'"), (["replay", STARTER, "--var", "VAR"], "there is no ledger here"),
     (["quarantine", "list", STARTER, "--var", "VAR"], "there is no ledger here"),
     (["model", "rollback", STARTER, "--var", "VAR"], "there is no previous champion"),
     (["quarantine", "retry", STARTER, "--with", "x.json", "--var", "VAR"], "give its id"),
