@@ -8,7 +8,7 @@ missing=""
 command -v chromium >/dev/null 2>&1 || missing="chromium"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || missing="$missing postgresql"
 command -v redis-server >/dev/null 2>&1 || command -v valkey-server >/dev/null 2>&1 || missing="$missing redis-server"
-command -v java >/dev/null 2>&1 || missing="$missing openjdk-17-jre-headless"
+command -v java >/dev/null 2>&1 || missing="$missing default-jre-headless"
 command -v mvn >/dev/null 2>&1 || missing="$missing maven"
 if [ -n "$missing" ]; then
   if ! command -v apt-get >/dev/null 2>&1; then

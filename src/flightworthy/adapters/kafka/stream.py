@@ -21,7 +21,7 @@ from flightworthy.integration.streams import Fetched
 _log = logging.getLogger("flightworthy.stream")
 _OLDEST, _NEWEST = -2, -1  # librdkafka's OFFSET_BEGINNING and OFFSET_END
 _ANSWER = 10.0  # seconds for the broker to answer
-_DOUBT = 30.0  # seconds
+_DOUBT = 30.0  # seconds without a record after which a doubtful end counts
 _SETTINGS: dict[str, str | int | bool] = {
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,  # a worker that died is missed after six seconds

@@ -13,7 +13,7 @@ _PAGE, _LOOK, _MOST = 500, 1000, 100_000
 
 
 class Early:
-    """Of one partition. Newest first to go where too many wait: those stay in quarantine, for a person."""
+    """Of one partition. Where too many wait, the newest stay in quarantine for a person."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._after = engine, 0

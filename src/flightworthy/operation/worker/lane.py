@@ -31,7 +31,7 @@ _log = logging.getLogger("flightworthy.stream")
 # Acts: a worker took a partition up; a batch held nothing to decide; records went before anybody read them.
 TAKEOVER, READ, MISSING = "takeover", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
-SNAPSHOT_EVERY = 25_000  # entries: what a takeover has to read again at most, some 30 µs each
+SNAPSHOT_EVERY = 25_000  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Setting:
 
 @dataclass
 class Counts:
-    """Of one lane since it was taken up."""
+    """Of one lane, since they were last added to the worker's report."""
 
     decisions: int = 0
     remembered: int = 0
@@ -61,7 +61,7 @@ class Counts:
 
 
 class Lane:
-    """Stages are called by one thread each, in order; `open` and `close` when nothing is under way."""
+    """Stages are called by one thread each, in order; `open`, `drop` and `hand_over` when nothing is under way."""
 
     def __init__(self, setting: Setting, number: int, parts: int, sources: tuple[str, str]) -> None:
         self.setting, self.number, self.sources = setting, number, sources
@@ -80,7 +80,7 @@ class Lane:
         self.suspects = Suspects()
         self.under_way = 0
         self.failed: BaseException | None = None
-        self.running = self.gone = False
+        self.running = False
         self.turn = 0  # when it last had its turn
         self.missing: list[int] = []  # topics of which records are gone that nobody read
         self.held: set[int] = set()  # topics of which nothing more is fetched for now

@@ -118,7 +118,6 @@ class Worker:
             if len(lane.buffers.of(more.kind)) > 4 * FETCH and more.kind not in lane.held:  # it waits for the other topic
                 lane.held.add(more.kind)
                 self.stream.hold(more.kind, lane.number, True)
-
         for kind, number in self.stream.skipped():
             self.lanes[number].missing.append(kind)
 
