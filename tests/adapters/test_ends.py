@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flightworthy.adapters.kafka.stream import Ends
+from flightworthy.adapters.kafka.ends import Ends
 
 
 def test_an_end_counts_once_something_came_or_where_nothing_can() -> None:

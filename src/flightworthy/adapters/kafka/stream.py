@@ -15,13 +15,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from flightworthy.adapters.kafka.address import Address
 from flightworthy.adapters.kafka.decoding import Decode, decoder
+from flightworthy.adapters.kafka.ends import Ends
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.integration.streams import Fetched
 
 _log = logging.getLogger("flightworthy.stream")
 _OLDEST, _NEWEST = -2, -1  # librdkafka's OFFSET_BEGINNING and OFFSET_END
 _ANSWER = 10.0  # seconds for the broker to answer
-_DOUBT = 30.0  # seconds without a record after which a doubtful end counts
 _SETTINGS: dict[str, str | int | bool] = {
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,  # a worker that died is missed after six seconds
@@ -30,46 +30,6 @@ _SETTINGS: dict[str, str | int | bool] = {
     "queued.min.messages": 50_000, "queued.max.messages.kbytes": 65_536,  # beyond that nothing is fetched ahead
     "reconnect.backoff.max.ms": 1000, "topic.metadata.refresh.interval.ms": 30_000,
 }
-
-
-class Ends:
-    """Of which partitions of a topic all is here, by what the client says when it reaches an end.
-
-    A client that was sent elsewhere may still say that of where it was before. So as long as nothing came since, an end that lies
-    beyond where reading began counts only after a while: there may be nothing but marks of transactions in between.
-    """
-
-    def __init__(self) -> None:
-        self._drained: set[int] = set()
-        self._began: dict[int, int] = {}  # partition → offset, where nothing came since
-        self._doubtful: dict[int, float] = {}  # partition → when its end was said
-
-    def started(self, partition: int, offset: int | None) -> None:
-        """Reading begins at an offset (None: the oldest)."""
-        self.forget(partition)
-        self._began[partition] = offset or 0
-
-    def passed(self, partition: int) -> None:
-        """A record came."""
-        if partition in self._drained or partition in self._began:
-            self.forget(partition)
-
-    def reached(self, partition: int, offset: int, now: float) -> None:
-        """The client says that there is nothing at this offset yet."""
-        if offset > self._began.get(partition, offset):
-            self._doubtful[partition] = now
-        else:
-            self._drained.add(partition)
-
-    def drained(self, partition: int, now: float) -> bool:
-        """Whether all is here."""
-        return partition in self._drained or now - self._doubtful.get(partition, now) > _DOUBT
-
-    def forget(self, partition: int) -> None:
-        """It is read no more."""
-        self._drained.discard(partition)
-        self._began.pop(partition, None)
-        self._doubtful.pop(partition, None)
 
 
 class KafkaStream:
