@@ -171,16 +171,19 @@ def test_a_broker_that_went_keeps_no_worker_from_ending(starter_trained: Trained
     rig.end()
 
 
-def test_a_record_that_ends_its_workers_goes_to_quarantine(make: Make, starter_trained: Trained) -> None:
+@pytest.mark.parametrize("kind", ["events", "outcomes"])
+def test_a_record_that_ends_its_workers_goes_to_quarantine(kind: str, make: Make, starter_trained: Trained) -> None:
     rig = make(1)
     lines = starter_trained.lines("history", 60)
     bad = msgspec.json.encode(msgspec.json.decode(lines[40]) | {"invoice": "poison"})
-    rig.topics.send([*lines[:40], bad, *lines[40:]])
+    rig.topics.send(lines[:40])
+    rig.topics.send([bad], kind)
+    rig.topics.send(lines[40:])
     for _ in range(5):
         assert rig.worker("--until-idle", "1.5", dying=("poison \"poison\"", 1)).wait(60) == -signal.SIGKILL
     assert rig.worker("--until-idle", "1.5", dying=("poison \"poison\"", 1)).wait(60) == 0, rig.log.read_text()[-2000:]
     assert len(rig.records()[0]) == 60
-    assert {said["reason"] for said, _ in rig.topics.letters()} == {"poison"}
+    assert [(said["reason"], said["kind"]) for said, _ in rig.topics.letters()] == [("poison", kind.rstrip("s"))]
     assert rig.topics.letters()[0][1] == bad
 
 

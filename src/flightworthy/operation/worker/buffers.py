@@ -105,6 +105,8 @@ class Buffers:
             outcomes = bisect_left(self.outcomes.moved, self.events.moved[events], hi=outcomes)
         if outcomes < len(self.outcomes.raws):
             events = bisect_right(self.events.moved, self.outcomes.moved[outcomes], hi=events)
+        if size == 1 and events and outcomes:  # one record at a time is asked for where one of them ends processes
+            events, outcomes = (0, 1) if self.outcomes.moved[0] < self.events.moved[0] else (1, 0)
         rows = [(at, EVENT, raw, offset) for raw, offset, at in zip(*self.events.take(events), strict=True)]
         told = [(at, OUTCOME, raw, offset) for raw, offset, at in zip(*self.outcomes.take(outcomes), strict=True)]
         ordered = sorted(rows + told, key=lambda row: row[:2])

@@ -16,7 +16,6 @@ from pathlib import Path
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.rooms import Rooms, part_of
 from flightworthy.decision.work import Arrivals, Work
-from flightworthy.governance.ledger import Block
 from flightworthy.ground.clock import Clock
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.integration.contract import Rejection
@@ -28,8 +27,8 @@ from flightworthy.operation.worker.early import Early
 from flightworthy.operation.worker.suspects import Suspects
 
 _log = logging.getLogger("flightworthy.stream")
-# Acts: a worker took a partition up; a batch held nothing to decide; records went before anybody read them.
-TAKEOVER, READ, MISSING = "takeover", "read", "missing"
+# Acts: a worker took a partition up, or left it in order; a batch held nothing to decide; records went before anybody read them.
+TAKEOVER, LEFT, READ, MISSING = "takeover", "left", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
 SNAPSHOT_EVERY = 25_000  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
 
@@ -77,7 +76,7 @@ class Lane:
         self.last = 0  # the newest entry
         self.end = 0  # the offset after the newest event that the broker is known to have
         self.counts = Counts()
-        self.suspects = Suspects()
+        self.suspects = Suspects(sources)
         self.under_way = 0
         self.failed: BaseException | None = None
         self.running = False
@@ -107,7 +106,7 @@ class Lane:
 
     def _take_up(self, engine: Engine) -> None:
         known = engine.ledger.positions()
-        self.suspects = Suspects.after(known, self.positions_of(known)[0])
+        self.suspects = Suspects.after(known, self.sources, self.positions_of(known))
         first = PUBLISHED not in known
         self.last = engine.ledger.last()
         self.published = self.last if first else known[PUBLISHED]
@@ -143,7 +142,8 @@ class Lane:
             if self._saving is not None:
                 self._saving.join()  # else the older one might come after
             if self.failed is None:
-                self.engine.ledger.commit(Block(progress={**self.marks(), **self.suspects.clean()}))
+                self.engine.acts(self.setting.who, [(LEFT, {"partition": self.sources[0]})],
+                                 progress={**self.marks(), **self.suspects.clean()})
                 self.engine.save()
         except FlightworthyError as error:  # the next owner reads a little more
             _log.warning("%s was not handed over cleanly: %s", self.sources[0], error)
