@@ -20,15 +20,23 @@ Name = Annotated[str, typer.Option("--name", help="Of this worker, in the ledger
 Metrics = Annotated[str, typer.Option("--metrics", help="Where Prometheus may ask, such as 127.0.0.1:9100.")]
 SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Go on where records went before they were read.")]
 
+Engine = Annotated[str, typer.Option("--engine", help="flink, or flink://host:8081?checkpoints=URL: decide in Apache Flink.")]
+Entries = Annotated[str, typer.Option("--entries", help="With --engine: a topic for all that a ledger would hold.")]
+
 
 def stream(pilot: Pilot, var: Var = None, events: Events = "", outcomes: Outcomes = "", decisions: Decisions = "",
            dead_letters: Dead = "", history: History = "", until_idle: UntilIdle = None, name: Name = "",
-           metrics: Metrics = "", skip_missing: SkipMissing = False) -> None:
+           metrics: Metrics = "", skip_missing: SkipMissing = False, engine: Engine = "", entries: Entries = "") -> None:
     """Decide a stream without end, as one of the workers of a group: partitions come and go, nothing is lost."""
     from flightworthy.cli import stream as does
 
     urls = {"events": events, "outcomes": outcomes, "decisions": decisions, "dead_letters": dead_letters}
-    does.run(pilot, var, urls, does.Options(history, until_idle, name, metrics, skip_missing))
+    options = does.Options(history, until_idle, name, metrics, skip_missing)
+    if engine:
+        does.submit(pilot, var, urls | {"entries": entries}, engine, options)
+    else:
+        does.check_no_entries(entries)
+        does.run(pilot, var, urls, options)
 
 
 def envoy(pilot: Pilot, replica: Annotated[list[str], typer.Option("--replica", help="host:port of a service; once for each.")],

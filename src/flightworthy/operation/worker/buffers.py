@@ -80,15 +80,17 @@ class Buffers:
     def __len__(self) -> int:
         return len(self.events) + len(self.outcomes)
 
-    def portion(self, size: int, drained: tuple[bool, bool]) -> Portion | None:
+    def portion(self, size: int, drained: tuple[bool, bool], complete: int | None = None) -> Portion | None:
         """At most so many of the next records; None where there are none, or where what comes next is not known: one topic has
-        records, and of the other there are some that did not arrive yet. ``drained``: of each topic, whether all of it is here.
+        records, and of the other there are some that did not arrive yet. ``drained``: of each topic, whether all of it is here;
+        ``complete``: up to which of the broker's times (microseconds) it is, where somebody else knows.
 
         Records stand in the order of the broker's time, an event before an outcome of the same time; those of one topic
         never change places.
         """
-        bound = min([b.newest if b.raws else 2**62 if dry else -(2**62)
-                     for b, dry in zip((self.events, self.outcomes), drained, strict=True)])
+        bound = complete if complete is not None else min(
+            [b.newest if b.raws else 2**62 if dry else -(2**62)
+             for b, dry in zip((self.events, self.outcomes), drained, strict=True)])
         past = bool(self.events.raws) and self.events.moved[0] < self._until
         events = bisect_right(self.events.moved, bound, hi=min(size, len(self.events.raws)))
         if past:

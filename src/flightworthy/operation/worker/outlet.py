@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, NamedTuple
 
-from flightworthy.governance.ledger import DECISION, Quarantined
-from flightworthy.integration.streams import Message, Sink
-from flightworthy.operation.service.answers import answer, encode
+from flightworthy.governance.ledger import DECISION
+from flightworthy.integration.streams import Sink
 from flightworthy.operation.worker.lane import Lane
+from flightworthy.operation.worker.messages import letter, messages
 
 _log = logging.getLogger("flightworthy.stream")
 _CHUNK, _AHEAD, _PAGE = 4096, 8, 500
@@ -105,7 +105,7 @@ class Outlet:
         lane = item.lane
         try:
             if item.records and self._decisions is not None:
-                self._decisions.send(messages(lane, item.records), lane.number)
+                self._decisions.send(messages(lane.setting.pilot, item.records), lane.number)
             if item.quarantined and self._dead is not None:
                 dead[lane] = self._bury(self._dead, lane, dead.get(lane, lane.dead))
         except Exception as error:  # noqa: BLE001 - the lane is taken up anew, and sends again what the ledger has
@@ -119,22 +119,3 @@ class Outlet:
             sink.send([letter(q, name, private) for q in held], lane.number)
             after = held[-1].id
         return after
-
-
-def messages(lane: Lane, records: Sequence[Any]) -> list[Message]:
-    """Decisions as whoever waits for them sees them, under the key by which events are shared out: the same bytes each time."""
-    pilot = lane.setting.pilot
-    name, outputs = pilot.assigned_by, pilot.outputs
-    return [Message(str(getattr(r.event, name)).encode(), encode(answer(r, outputs))) for r in records]
-
-
-def letter(held: Quarantined, pilot: str, private: bool) -> Message:
-    """A dead letter: the record as it came, and in the headers where it came from and why it was refused. What may be about
-    people stays where it is."""
-    said: list[tuple[str, object]] = [
-        ("reason", held.reason), ("field", held.field), ("message", held.message), ("source", held.source),
-        ("offset", held.position), ("arrived", held.arrived), ("kind", ("event", "outcome", "past")[held.kind]),
-        ("pilot", pilot), ("quarantine", held.id)]
-    if private:
-        said.append(("left_out", "private"))
-    return Message(b"", b"" if private else held.raw, tuple((name, str(value).encode()) for name, value in said))
