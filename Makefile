@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers services bench-kafka stream-chaos crash-test fuzz lock clean
+  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers services bench-kafka stream-chaos flink-test crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -104,6 +104,10 @@ services: env        ## a real Kafka, PostgreSQL and Redis for a try, until Ctrl
 bench-kafka: env     ## workers of a stream beside the bare client, Quix Streams and PyFlink (makes their environments)
 	sh services/install.sh
 	$(BIN)/python -m benchmarks.kafka.bench $(ARGS)
+
+flink-test: env      ## 200,000 events in Flink, its task managers killed, beside our own worker: the same bits
+	sh services/install.sh
+	$(BIN)/python -m benchmarks.kafka.flink $(ARGS)
 
 stream-chaos: env    ## workers of a stream killed, paused, their broker and ledger taken away: make stream-chaos ARGS="--plans 50"
 	sh services/install.sh

@@ -71,8 +71,7 @@ def decided(manifest: Path, var: Path, number: int, parts: int) -> Found:
             if entry.kind == OUTCOME:
                 continue
             found.decisions += 1
-            numbers = struct.pack(f"<{len(record.features) + len(record.outputs)}d", *record.features, *record.outputs)
-            found.features[entry.key] = _digest(numbers + f"{record.action} {record.arm} {record.reasons}".encode())
+            found.features[entry.key] = seen(record)
             found.answers[entry.key] = _digest(encode(answer(record, pilot.outputs)))
             if (moment := record.decided / 1e6) != last:
                 found.moments.append((moment, ""))
@@ -85,6 +84,12 @@ def decided(manifest: Path, var: Path, number: int, parts: int) -> Found:
         ledger.close()
     found.order = order.digest()
     return found
+
+
+def seen(record: Any) -> bytes:
+    """A digest of what the model saw of an event, what it said, and what was done."""
+    numbers = struct.pack(f"<{len(record.features) + len(record.outputs)}d", *record.features, *record.outputs)
+    return _digest(numbers + f"{record.action} {record.arm} {record.reasons}".encode())
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 CACHE = Path(".cache/bench")
@@ -28,6 +29,25 @@ def environment(name: str, peers: Path = PEERS) -> tuple[Path, dict[str, str]]:
         _make(folder, wanted)
     versions: dict[str, str] = json.loads(ready.read_text())
     return folder / "bin" / "python", versions
+
+
+def locked(name: str, lock: Path) -> tuple[Path, dict[str, str]]:
+    """The interpreter of an environment with just what a lock file says, and ourselves as we are now. Raises `PeerError`."""
+    folder = (CACHE / f"{name}-{hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]}").absolute()
+    python, ready = folder / "bin" / "python", folder / "ready"
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    if not ready.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _run([str(Path(sys.base_prefix) / "bin" / "python3"), "-m", "venv", str(folder)])
+        _run([*pip, "--require-hashes", "-r", str(lock)])
+        ready.touch()
+    with tempfile.TemporaryDirectory() as place:
+        _run([sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation",
+              "--wheel-dir", place, "."])
+        _run([*pip, "--force-reinstall", *map(str, Path(place).glob("*.whl"))])
+    found = json.loads(_run([str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]))
+    return python, {p["name"].lower(): p["version"] for p in found if p["name"] in ("apache-flink", "numpy", "numba", "lightgbm")}
 
 
 def _make(folder: Path, wanted: Path) -> None:

@@ -114,12 +114,17 @@ def _text(value: str) -> str:
 def _environment(cluster: Cluster, idle: int) -> tuple[Any, Any]:
     from pyflink.common import Configuration
     from pyflink.datastream import StreamExecutionEnvironment
+    from pyflink.java_gateway import get_gateway
     from pyflink.table import StreamTableEnvironment
 
     settings = Configuration()
     for name, value in _settings(cluster).items():
         settings.set_string(name, value)
-    environment = StreamExecutionEnvironment.get_execution_environment(settings)
+    if cluster.host:  # what PyFlink makes of settings alone is always a local one
+        of_java = get_gateway().jvm.org.apache.flink.streaming.api.environment.StreamExecutionEnvironment
+        environment = StreamExecutionEnvironment(of_java(settings._j_configuration))
+    else:
+        environment = StreamExecutionEnvironment.get_execution_environment(settings)
     sql = StreamTableEnvironment.create(environment)
     sql.get_config().set("table.exec.source.idle-timeout", f"{idle} ms")
     return environment, sql
@@ -139,13 +144,19 @@ def _settings(cluster: Cluster) -> dict[str, str]:
         out["execution.checkpointing.dir"] = cluster.checkpoints
     if cluster.host:
         out |= {"execution.target": "remote", "rest.address": cluster.host, "rest.port": str(cluster.port)}
-    if cluster.jars:
-        jars = sorted(Path(cluster.jars).glob("*.jar"))
-        if not jars:
-            raise AdapterError("there is no connector", found=cluster.jars,
-                               expected="a folder with flink-sql-connector-kafka-….jar")
+    if jars := _jars(cluster):
         out["pipeline.jars"] = ";".join(jar.absolute().as_uri() for jar in jars)
     return out
+
+
+def _jars(cluster: Cluster) -> list[Path]:
+    """What travels with the job: the connector, and, to a cluster, what runs Python there."""
+    import pyflink
+
+    found = sorted(Path(cluster.jars).glob("*.jar")) if cluster.jars else []
+    if cluster.jars and not found:
+        raise AdapterError("there is no connector", found=cluster.jars, expected="a folder with flink-sql-connector-kafka-….jar")
+    return found + (sorted(Path(pyflink.__path__[0]).glob("opt/flink-python-*.jar")) if cluster.host else [])
 
 
 def _executed(environment: Any, name: str, wait: bool) -> str:

@@ -67,18 +67,20 @@ class Part:
 
     def _take_back(self) -> None:
         """What waits in the state of a process that was there before."""
-        for kind, buffer in enumerate((self._buffers.events, self._buffers.outcomes)):
-            buffer.newest = self._ledger.progress(f"newest {kind}") or buffer.newest
         for number, raw in sorted(self._tables.waiting.items()):
             self._buffer(number, *msgspec.msgpack.decode(raw))
+        for kind, buffer in enumerate((self._buffers.events, self._buffers.outcomes)):
+            buffer.newest = max(buffer.newest, self._ledger.progress(f"newest {kind}") or buffer.newest)
 
     def __len__(self) -> int:
         return len(self._buffers)
 
     def add(self, kind: int, offset: int, stamp: int, raw: Raw) -> None:
         """A record came; ``stamp`` microseconds, by the broker."""
-        self._tables.waiting.put(self._next, msgspec.msgpack.encode((kind, offset, stamp, raw)))
-        self._buffer(self._next, kind, offset, stamp, raw)
+        number = self._next
+        self._buffer(number, kind, offset, stamp, raw)
+        moved = self._buffers.of(kind).moved[-1]  # its place in the order, whatever else is known when it is read again
+        self._tables.waiting.put(number, msgspec.msgpack.encode((kind, offset, moved, raw)))
 
     def _buffer(self, number: int, kind: int, offset: int, stamp: int, raw: Raw) -> None:
         self._next = number + 1
