@@ -77,6 +77,8 @@ class Decide(KeyedProcessFunction):  # type: ignore[misc]
             Bytes(context.get_map_state(kept)), *(Bytes(context.get_map_state(MapStateDescriptor(name, key, Types.STRING()))) for
                                                   name, key in (("own", Types.STRING()), ("early", Types.LONG()),
                                                                 ("waiting", Types.LONG()))))
+        group = context.get_metrics_group().add_group("flightworthy")
+        self._counters = [group.counter(name) for name in ("decisions", "dead_letters", "entries")]
         self._parts: dict[int, Part] = {}
         self._heard: dict[int, int] = {}  # partition → when something came last, milliseconds
         self._due: set[int] = set()  # partitions that will be called
@@ -103,7 +105,9 @@ class Decide(KeyedProcessFunction):  # type: ignore[misc]
         quiet = 0 < self._plan.idle < now - self._heard.setdefault(number, now)
         alone = not self._plan.sources[1]
         mark = timers.current_watermark()
-        yield from map(_row, part.run(ALL if alone or quiet or mark >= _END else max(-ALL, mark * 1000)))
+        for out in part.run(ALL if alone or quiet or mark >= _END else max(-ALL, mark * 1000)):
+            self._counters[out.what].inc()
+            yield _row(out)
         self._due.discard(number)
         if len(part) and mark < _END:
             self._due.add(number)
