@@ -73,7 +73,8 @@ def compare(kafka: Kafka, folder: Path, python: Path, events: int, kills: int) -
     return {"events": events, "messages": sum(sent), "decisions": sum(one.decisions for one in expected), "kills": done,
             "mismatches": mismatches(expected, heard) + wrong(kafka, expected) + differently,
             "repeated_entries": repeated,
-            "flink_seconds": seconds, "flink_entries_per_second": pace(kafka.servers), "worker_seconds_with_its_start_and_end": took}
+            "flink_seconds": seconds, "flink_entries_per_second": pace(kafka.servers),
+            "worker_seconds_with_its_start_and_end": took}
 
 
 def _manifest(folder: Path) -> Path:

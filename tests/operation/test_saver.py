@@ -5,12 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from flightworthy.decision.engine import Engine
+from flightworthy.integration.features.snapshot import SnapshotFile
 from flightworthy.operation.service.saver import Saver
 from tests.conftest import Trained
+
+
+def folder_of(engine: Engine) -> Path:
+    """Where its snapshots lie."""
+    assert isinstance(engine._snapshots, SnapshotFile)
+    return engine._snapshots.path.parent
 
 
 def test_a_snapshot_is_of_the_instant_it_began_and_a_start_goes_on_from_it(open_engine: Callable[..., Engine],
@@ -22,7 +30,7 @@ def test_a_snapshot_is_of_the_instant_it_began_and_a_start_goes_on_from_it(open_
     saver.save(engine)
     engine.decide(lines[100:300])  # while the child writes
     saver.wait()
-    assert not list(engine._snapshot.parent.glob("*.part"))  # type: ignore[union-attr]
+    assert not list(folder_of(engine).glob("*.part"))
     again = open_engine()
     assert again.recovered == engine.admission.next_seq - 1 - at > 0
     assert again.state.digest() == engine.state.digest()
@@ -47,15 +55,15 @@ def test_while_one_is_written_and_for_a_while_after_it_there_is_no_other(open_en
 def test_one_that_fails_is_said_and_changes_nothing(open_engine: Callable[..., Engine], starter_trained: Trained,
                                                    caplog: pytest.LogCaptureFixture) -> None:
     engine, saver = open_engine(), Saver()
-    assert engine._snapshot is not None
-    shutil.rmtree(engine._snapshot.parent, ignore_errors=True)
-    engine._snapshot.parent.write_text("in the way")
+    folder = folder_of(engine)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("in the way")
     with caplog.at_level(logging.WARNING):
         saver.save(engine)
         saver.wait()
     assert "no snapshot was written" in caplog.text
     assert len(engine.decide(starter_trained.lines("live", 5))) == 5
-    engine._snapshot.parent.unlink()
+    folder.unlink()
 
 
 def test_a_fork_that_is_refused_is_tried_again_later(open_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch,

@@ -40,7 +40,7 @@ _log = logging.getLogger("flightworthy.decision")
 class Engine:
     """Decides events and takes in outcomes. Not thread-safe: stages must be called in order (see `stream`)."""
 
-    def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], state_folder: Path | None = None,
+    def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], snapshots: snapshot.Snapshots | None = None,
                  clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = (),
                  vault: Vault | None = None, base: Path | None = None, parts: int = 1,
                  states: Callable[[Line], FeatureState] = Line.state) -> None:
@@ -52,7 +52,7 @@ class Engine:
         self.admission: Admission
         self.budget, self._parts = Budget.of_pilot(pilot, parts), parts
         self.fresh = states
-        self._snapshot = state_folder / "features.npz" if state_folder is not None else None
+        self._snapshots = snapshots
         self.base = base  # the state of all that expired
         self.recovered = self.recover()
 
@@ -69,8 +69,8 @@ class Engine:
         folder = models or rooms.models
         ledger = rooms.open_ledger()
         shared = rooms.shared_states(ledger)
-        state = rooms.state if snapshots and shared is None else None
-        return cls(pilot, ledger, load_models(pilot, folder), state, clock, folder,
+        kept = rooms.snapshots(pilot, ledger) if snapshots and shared is None else None
+        return cls(pilot, ledger, load_models(pilot, folder), kept, clock, folder,
                    signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger), rooms.expired,
                    rooms.parts, shared or Line.state)
 
@@ -282,11 +282,12 @@ class Engine:
             self.vault.forget()
         stands = self.state.stands(self.ledger.last())
         saved = None if stands is None else snapshot.Snapshot(*stands)
-        if saved is None and self._snapshot is not None:
-            saved = snapshot.restore(self._snapshot, self.state, self.pilot.recipe_digest)
+        if saved is None and self._snapshots is not None:
+            saved = self._snapshots.restore(self.state, self.pilot.recipe_digest)
         if saved is not None and saved.seq > self.ledger.last():
             raise LedgerError("the feature snapshot is ahead of the ledger: entries are missing",
-                              where=str(self._snapshot), found=saved.seq, expected=f"at most {self.ledger.last()}",
+                              where="" if self._snapshots is None else self._snapshots.where, found=saved.seq,
+                              expected=f"at most {self.ledger.last()}",
                               next_step="restore the ledger, or delete the snapshot if the loss is accepted")
         if saved is None:
             self.state, saved = begin(self.line, self.base)
@@ -328,12 +329,12 @@ class Engine:
     def capture(self) -> Callable[[], None]:
         """What writes a snapshot of the feature state as it is now, whenever it is called, in any thread (all batches must be
         committed)."""
-        path = self._snapshot
-        if path is None:
+        kept = self._snapshots
+        if kept is None:
             return lambda: None
         where = snapshot.Snapshot(self.admission.next_seq - 1, self.admission.watermark)
-        arrays = snapshot.captured(self.state, where, self.pilot.recipe_digest)
-        return lambda: snapshot.write(path, arrays)
+        captured = snapshot.Captured.of(self.state, where, self.pilot.recipe_digest)
+        return lambda: kept.write(captured)
 
     def close(self) -> None:
         """Save the state, publish what is not yet, and release the ledger."""

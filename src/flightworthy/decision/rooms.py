@@ -15,8 +15,10 @@ from flightworthy.governance.privacy.vault import Vault
 from flightworthy.governance.secrets import Secrets
 from flightworthy.ground import registry
 from flightworthy.ground.errors import DataError
+from flightworthy.integration.features.deltas import Deltas, Shelf
 from flightworthy.integration.features.plan import compile_groups
 from flightworthy.integration.features.shared import EntityStore, SharedState
+from flightworthy.integration.features.snapshot import SnapshotFile, Snapshots
 from flightworthy.integration.features.state import FeatureState
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.artifact import ModelStore
@@ -35,6 +37,7 @@ class Rooms:
     base: Path
     secrets_url: str
     shared_url: str = ""  # of the feature state, where several processes share it
+    snapshots_url: str = ""
 
     @classmethod
     def of(cls, pilot: Pilot, base: Path) -> Rooms:
@@ -42,7 +45,8 @@ class Rooms:
         adapters = pilot.manifest.adapters
         shared = "" if adapters.state.startswith("file:") else adapters.state
         return cls(adapters.ledger, base / adapters.models.removeprefix("file:///"),
-                   base / ("state" if shared else adapters.state.removeprefix("file:///")), base, adapters.secrets, shared)
+                   base / ("state" if shared else adapters.state.removeprefix("file:///")), base, adapters.secrets, shared,
+                   adapters.snapshots)
 
     def open_ledger(self, read_only: bool = False) -> Ledger:
         """The ledger behind its URL. Raises `AdapterError` or `LedgerError`."""
@@ -76,8 +80,7 @@ class Rooms:
         if not self.shared_url:
             return None
         store: EntityStore = registry.find("states", self.shared_url)(self.shared_url)
-        if not (number := ledger.progress(WRITER)):
-            ledger.commit(Block(progress={WRITER: (number := randbits(62) | 1)}))
+        number = _number(ledger)
 
         def made(line: Line) -> FeatureState:
             prefix = f"{store.prefix}:{line.pilot.name}:{line.pilot.recipe_digest[:16]}"
@@ -85,9 +88,23 @@ class Rooms:
 
         return made
 
+    def snapshots(self, pilot: Pilot, ledger: Ledger) -> Snapshots:
+        """Where the snapshots of a state go. Raises `AdapterError`, `LedgerError`."""
+        if not self.snapshots_url:
+            return SnapshotFile(self.state / "features.npz")
+        shelf: Shelf = registry.find("shelves", self.snapshots_url)(self.snapshots_url, base=self.base)
+        return Deltas(shelf, f"{pilot.name}/{_number(ledger):x}")
+
     def open_vault(self, pilot: Pilot, ledger: Ledger) -> Vault | None:
         """The keys of the people in a ledger; None where the manifest says nothing of people. Raises `AdapterError`."""
         return None if pilot.manifest.privacy is None else Vault(ledger.subjects, PrivacyKeys(self.open_secrets()))
+
+
+def _number(ledger: Ledger) -> int:
+    """What stands for a ledger where several keep something; made when first asked for."""
+    if not (number := ledger.progress(WRITER)):
+        ledger.commit(Block(progress={WRITER: (number := randbits(62) | 1)}))
+    return number
 
 
 def part_of(base: Path, number: int, parts: int) -> Path:

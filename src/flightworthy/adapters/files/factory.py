@@ -11,6 +11,7 @@ from flightworthy.integration.sources import Source
 from flightworthy.manifest.pilot import Pilot
 
 if TYPE_CHECKING:
+    from flightworthy.adapters.files.shelf import FileShelf
     from flightworthy.adapters.files.sink import FileSink
 
 
@@ -35,6 +36,13 @@ def open_source(url: str, pilot: Pilot) -> Source:
             raise missing_extra("duckdb", "files", url) from error
         return ParquetSource(path, pilot)
     raise DataError("unknown kind of file", where=str(path), found=ending, expected=".ndjson, .jsonl, .csv or .parquet")
+
+
+def open_shelf(url: str, base: Path) -> FileShelf:
+    """``file:///folder`` below ``base``, ``file:////folder`` from the root on."""
+    from flightworthy.adapters.files.shelf import FileShelf
+
+    return FileShelf(base / url.removeprefix("file:///"))
 
 
 def open_sink(url: str, base: Path | None = None, **_: Any) -> FileSink:

@@ -6,14 +6,14 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from flightworthy.ground.errors import DataError
-from flightworthy.integration.features.state import FeatureState, Interner
+from flightworthy.integration.features.state import FeatureState, Interner, Ints
 
 FORMAT = 1
 
@@ -26,20 +26,88 @@ class Snapshot:
     watermark: int
 
 
+@dataclass(frozen=True)
+class Captured:
+    """A state that no longer changes. ``groups``: headers (entities, w) and remembered events (n, e) of each, by name; ``words``:
+    of each interner, by name; ``forgot``: how often something was forgotten, after which nothing is where it was."""
+
+    snapshot: Snapshot
+    recipe: str
+    words: dict[str, list[Any]]
+    groups: dict[str, tuple[Ints, Ints]]
+    forgot: int = 0
+
+    @classmethod
+    def of(cls, state: FeatureState, snapshot: Snapshot, recipe_digest: str) -> Captured:
+        """A copy."""
+        return cls(snapshot, recipe_digest, {name: interner.words() for name, interner in state.interners.items()},
+                   {group.plan.name: group.packed() for group in state.groups}, state.forgot)
+
+    def arrays(self) -> dict[str, Any]:
+        """As they lie in a file."""
+        arrays: dict[str, Any] = {"meta": as_array(self.meta() | {"words": self.words})}
+        for name, (headers, entries) in self.groups.items():
+            arrays[f"{name}.headers"], arrays[f"{name}.entries"] = headers, entries
+        return arrays
+
+    def meta(self) -> dict[str, Any]:
+        """What it is of, without its words."""
+        return {"format": FORMAT, "recipe": self.recipe, "seq": self.snapshot.seq, "watermark": self.snapshot.watermark}
+
+
+@dataclass
+class Saved:
+    """What was read back."""
+
+    meta: dict[str, Any]
+    words: dict[str, list[Any]] = field(default_factory=dict)
+    groups: dict[str, tuple[Ints, Ints]] = field(default_factory=dict)
+
+    def fill(self, state: FeatureState) -> Snapshot:
+        """Make a fresh state what it was. Raises `KeyError`, `ValueError` where that does not fit."""
+        for group in state.groups:
+            group.restore(*self.groups[group.plan.name])
+        state.interners = {name: Interner([tuple(w) if isinstance(w, list) else w for w in words])
+                           for name, words in self.words.items()}
+        return Snapshot(self.meta["seq"], self.meta["watermark"])
+
+
+class Snapshots(Protocol):
+    """Where the snapshots of a state are kept, the newest of them."""
+
+    where: str
+
+    def write(self, captured: Captured) -> None:
+        """Keep one, durable; a reader sees the one before or this one. Raises `OSError`, `AdapterError`."""
+        ...
+
+    def restore(self, state: FeatureState, recipe_digest: str) -> Snapshot | None:
+        """Fill a fresh state; None when there is no snapshot or it was made by other features (it can be rebuilt). Raises
+        `DataError` when it is damaged."""
+        ...
+
+
+class SnapshotFile:
+    """One file on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.where = path, str(path)
+
+    def write(self, captured: Captured) -> None:
+        write(self.path, captured.arrays())
+
+    def restore(self, state: FeatureState, recipe_digest: str) -> Snapshot | None:
+        return restore(self.path, state, recipe_digest)
+
+
+def as_array(value: Any) -> Any:
+    """JSON as bytes in an array."""
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
 def save(path: Path, state: FeatureState, snapshot: Snapshot, recipe_digest: str) -> None:
     """Write a snapshot durably; a reader sees the old one or the new one, never half of one."""
-    write(path, captured(state, snapshot, recipe_digest))
-
-
-def captured(state: FeatureState, snapshot: Snapshot, recipe_digest: str) -> dict[str, Any]:
-    """A state as arrays of its own, which no longer change with it."""
-    meta: dict[str, Any] = {
-        "format": FORMAT, "recipe": recipe_digest, "seq": snapshot.seq, "watermark": snapshot.watermark,
-        "words": {name: interner.words() for name, interner in state.interners.items()}}
-    arrays: dict[str, Any] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-    for group in state.groups:
-        arrays[f"{group.plan.name}.headers"], arrays[f"{group.plan.name}.entries"] = group.packed()
-    return arrays
+    write(path, Captured.of(state, snapshot, recipe_digest).arrays())
 
 
 def write(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -72,11 +140,9 @@ def restore(path: Path, state: FeatureState, recipe_digest: str) -> Snapshot | N
             meta = json.loads(saved["meta"].tobytes())
             if meta["format"] != FORMAT or meta["recipe"] != recipe_digest:
                 return None
-            for group in state.groups:
-                group.restore(saved[f"{group.plan.name}.headers"], saved[f"{group.plan.name}.entries"])
+            groups = {group.plan.name: (saved[f"{group.plan.name}.headers"], saved[f"{group.plan.name}.entries"])
+                      for group in state.groups}
+            return Saved(meta, meta["words"], groups).fill(state)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"the feature snapshot is damaged ({error})", where=str(path),
                         next_step="delete it: the state is rebuilt from the ledger") from error
-    state.interners = {name: Interner([tuple(w) if isinstance(w, list) else w for w in words])
-                       for name, words in meta["words"].items()}
-    return Snapshot(meta["seq"], meta["watermark"])

@@ -144,6 +144,7 @@ class FeatureState:
     def __init__(self, plans: Sequence[GroupPlan]) -> None:
         self.groups = [GroupState(plan) for plan in plans]
         self.interners: dict[str, Interner] = {}
+        self.forgot = 0  # how often something was forgotten
         self.width = sum(len(plan.columns) for plan in plans)
 
     def intern(self, field_name: str, words: Sequence[Any]) -> Ints:
@@ -187,6 +188,7 @@ class FeatureState:
         """Drop all that groups remember of entities with these words in a field; the words themselves too."""
         interner = self.interners.get(field_name)
         gone = interner.forget(set(words)) if interner is not None else set()
+        self.forgot += bool(gone)
         for group in self.groups if gone else ():
             if group.plan.key == (field_name,):
                 group.forget(np.array(sorted(gone), np.int64))
