@@ -122,6 +122,7 @@ fuzz: env            ## a hundred thousand broken records
 lock:                ## pin dependencies anew (needs uv)
 	uv pip compile --quiet pyproject.toml --extra files --extra postgres --extra kafka --extra redis --extra service --extra otel --extra report --extra bench --extra docs --extra dev \
 	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o $(LOCK)
+	uv pip compile --quiet pyproject.toml --extra kafka --extra flink --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements/flink.lock
 
 clean:               ## remove what was made
 	rm -rf $(VENV) out site
