@@ -38,3 +38,24 @@ def test_marks_of_transactions_alone_are_an_end_after_a_while() -> None:
     assert ends.drained(0, 31.1)
     ends.forget(0)
     assert not ends.drained(0, 100.0)
+
+
+def test_a_broker_that_forgot_for_a_moment_how_much_it_has_is_not_believed() -> None:
+    ends = Ends()
+    ends.started(0, None)
+    ends.passed(0)
+    ends.told(0, 500)
+    ends.told(0, 400)  # just after it started again
+    ends.reached(0, 420, 10.0)
+    assert not ends.drained(0, 11.0)
+    ends.passed(0)  # it goes on
+    assert not ends.drained(0, 100.0)
+    ends.reached(0, 499, 100.0)
+    assert not ends.drained(0, 130.0)
+    assert ends.drained(0, 130.1)  # a topic that lost its newest records
+    ends.passed(0)
+    ends.reached(0, 500, 131.0)
+    assert ends.drained(0, 131.0)
+    ends.started(0, 7)  # what the broker has outlives that somebody reads it
+    ends.reached(0, 7, 140.0)
+    assert not ends.drained(0, 141.0)

@@ -163,6 +163,8 @@ class KafkaStream:
             into = out.get(partition)
             ends.passed(partition)
             if into is None:
+                if (high := self.end(kind, partition)) is not None:
+                    ends.told(partition, high)
                 into = out[partition] = Fetched(kind, partition, [], [], [])
             raw: bytes = message.value() or b""
             into.raws.append(raw if decode is None else decode(raw))
