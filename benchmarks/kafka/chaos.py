@@ -210,7 +210,7 @@ def one(servers: Servers, name: str, plan: Plan | None) -> Run:
         seconds = time.monotonic() - started
     finally:
         workers.end()
-    if not ended:
+    if not ended or os.environ.get("KEEP_LOGS"):
         shutil.copy(workers.log, on_disk() / f"stream_chaos_{name}.log")
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         looked = [pool.submit(decided, manifest, var, number, PARTITIONS) for number in range(PARTITIONS)]

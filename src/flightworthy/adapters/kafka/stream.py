@@ -161,7 +161,7 @@ class KafkaStream:
             if partition not in ours:
                 continue
             into = out.get(partition)
-            ends.passed(partition)
+            ends.passed(partition, message.offset())
             if into is None:
                 if (high := self.end(kind, partition)) is not None:
                     ends.told(partition, high)
