@@ -12,10 +12,10 @@ _MARKS = 16  # offsets that marks of transactions may take behind the last recor
 class Ends:
     """Of which partitions of a topic all is here, by what the client says when it reaches an end.
 
-    A client that was sent elsewhere may still say that of where it was before, and a broker that starts again may for a moment not
-    know yet how much it has. So an end counts where it follows what was read, but for a few marks of transactions, and does not lie
-    before one that was known. Any other counts only after a while in which nothing comes: there may be nothing else in between, or
-    the topic has lost records.
+    A client that was sent elsewhere may still say that of where it was before, and a broker that starts again may for a moment
+    not know yet how much it has. So an end counts where it follows what was read, but for a few marks of transactions, and does
+    not lie before one that was known. Any other counts only after a while in which nothing comes: there may be nothing else in
+    between, or the topic has lost records.
     """
 
     def __init__(self) -> None:
