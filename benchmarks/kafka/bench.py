@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from services.kafka import Kafka, flink_jars
 
 from benchmarks import traffic
@@ -36,6 +36,7 @@ from flightworthy.operation.feed import merged
 
 PARTITIONS = 4
 PEERS = Path(__file__).parent / "peers"
+_NEW = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -270,11 +271,15 @@ def children(pid: int) -> list[int]:
 
 
 def count(kafka: Kafka, topic: str) -> int:
-    """Messages in a topic."""
+    """Messages in a topic; none as long as a new one has no leader everywhere."""
     consumer = Consumer({"bootstrap.servers": kafka.servers, "group.id": "count"})
     try:
         return sum(high - low for low, high in (consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
                                                 for number in range(PARTITIONS)))
+    except KafkaException as error:
+        if error.args[0].code() not in _NEW:
+            raise
+        return 0
     finally:
         consumer.close()
 

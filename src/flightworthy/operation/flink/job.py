@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flightworthy.decision.rooms import check_split
 from flightworthy.ground import registry
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.manifest.load import load
@@ -43,6 +44,7 @@ def submit(path: Path, base: Path, urls: dict[str, str], engine: str, bounded: b
     tables = {name: registry.find("connectors", urls[name])(urls[name]) for name in ("events", "outcomes", *dict(outs))
               if urls.get(name)}
     parts = _parts(tables)
+    check_split(pilot, parts)
     idle = 0 if bounded else cluster.milliseconds("idle")  # what ends says so itself
     environment, sql = _environment(cluster, idle)
     query = []
