@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flightworthy.ground.errors import AdapterError
+from flightworthy.ground.files import whole
 
 
 class FileShelf:
@@ -26,19 +27,9 @@ class FileShelf:
 
     def put(self, name: str, content: bytes) -> None:
         path = self._folder / name
-        part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with whole(path, path.with_name(f".{path.name}.{os.getpid()}")) as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
         except OSError as error:
             raise self._wrong(error) from error
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from flightworthy.ground.errors import DataError
+from flightworthy.ground.files import whole
 from flightworthy.integration.features.state import FeatureState, Interner, Ints
 
 FORMAT = 1
@@ -112,20 +113,10 @@ def save(path: Path, state: FeatureState, snapshot: Snapshot, recipe_digest: str
 
 def write(path: Path, arrays: Mapping[str, Any]) -> None:
     """Make what was captured durable."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(f"{path.stem}.*.part"):  # of a process that was killed while it wrote
         old.unlink(missing_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
+    with whole(path, path.with_suffix(f".{os.getpid()}.part")) as file:
         np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def restore(path: Path, state: FeatureState, recipe_digest: str) -> Snapshot | None:
