@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import urllib.request
 from pathlib import Path
 
 from services.processes import Process, answers, free_port
@@ -64,11 +62,6 @@ class Flink:
     def kill(self) -> None:
         """The oldest task manager, as if its machine had gone."""
         self._managers.pop(0).kill()
-
-    def jobs(self) -> list[str]:
-        """The states of all jobs."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/jobs", timeout=10) as answer:
-            return [job["status"] for job in json.load(answer)["jobs"]]
 
     def stop(self) -> None:
         """In order."""
