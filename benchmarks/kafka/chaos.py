@@ -26,13 +26,15 @@ from services.kafka import Kafka
 from services.postgres import Postgres
 
 from benchmarks.common import on_disk, step, write
-from benchmarks.kafka.looking import Found, dead_letters, decided, told
+from benchmarks.kafka.looking import Found, dead_letters, decided, displaced, told
 from benchmarks.kafka.setting import pilot_with, trained
 from benchmarks.kafka.traffic import payments, produce
 
 PARTITIONS = 4
 _SESSION = 6.0  # seconds after which the group misses a member
 _PATIENCE = 400.0  # seconds for one plan
+WRONG = ("lost", "duplicated", "feature_mismatches", "unpublished", "published_differently", "dead_letters_missing",
+         "quarantine_differs", "stuck")
 FAULTS = ("kill", "add", "pause", "broker", "ledger")
 
 
@@ -180,9 +182,7 @@ def told_of(reference: list[Found], found: list[dict[str, Any]], sent: tuple[int
     return {
         "plans": len(found), "events": given.events, "messages": sent[0], "outcomes": sent[1], "partitions": PARTITIONS,
         "decisions": sum(f.decisions for f in reference), "quarantined": sum(len(f.quarantined) for f in reference),
-        **{name: sum(one[name] for one in found) for name in (
-            "lost", "duplicated", "feature_mismatches", "unpublished", "published_differently", "published_again",
-            "dead_letters_missing", "quarantine_differs", "stuck", "faults")},
+        **{name: sum(one[name] for one in found) for name in (*WRONG, "published_again", "faults")},
         "takeover_s_median": statistics.median(takeovers) if takeovers else None,
         "takeover_s_max": max(takeovers, default=None), "takeovers": len(takeovers),
         "takeovers_beside_other_faults": len(beside), "takeover_beside_other_faults_s_max": max(beside, default=None),
@@ -210,8 +210,7 @@ def one(servers: Servers, name: str, plan: Plan | None) -> Run:
         seconds = time.monotonic() - started
     finally:
         workers.end()
-    if not ended or os.environ.get("KEEP_LOGS"):
-        shutil.copy(workers.log, on_disk() / f"stream_chaos_{name}.log")
+    shutil.copy(workers.log, log_of(name))
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         looked = [pool.submit(decided, manifest, var, number, PARTITIONS) for number in range(PARTITIONS)]
         ledgers = [one.result() for one in looked]
@@ -219,6 +218,11 @@ def one(servers: Servers, name: str, plan: Plan | None) -> Run:
     kafka.forget(f"{name}-decisions", f"{name}-dead")
     shutil.rmtree(var)
     return out
+
+
+def log_of(name: str) -> Path:
+    """What the workers of a plan said; kept where something went wrong."""
+    return on_disk() / f"stream_chaos_{name}.log"
 
 
 class _Quiet(Plan):
@@ -253,13 +257,14 @@ def judged(servers: Servers, reference: list[Found], plan: Plan) -> dict[str, An
     ledgers, heard, letters, seconds, ended = one(servers, f"plan{plan.seed}", plan)
     out: dict[str, Any] = {"seed": plan.seed, "order": [fault[0] for fault in plan.faults], "faults": len(plan.faults),
                            "seconds": round(seconds, 1), "stuck": int(not ended)}
-    out.update(lost=0, duplicated=0, feature_mismatches=0, unpublished=0, published_differently=0, dead_letters_missing=0,
-               quarantine_differs=0, published_again=0)
+    out = {**dict.fromkeys(WRONG, 0), "published_again": 0, **out}
     for expected, found in zip(reference, ledgers, strict=True):
         out["lost"] += len(expected.features.keys() - found.features.keys())
         out["duplicated"] += found.decisions - len(found.features)
         out["feature_mismatches"] += sum(found.features[name] != bits for name, bits in expected.features.items()
                                          if name in found.features) + (expected.order != found.order)
+        if expected.order != found.order:
+            out.setdefault("displaced", []).append(displaced(expected.order, found.order))
         out["quarantine_differs"] += len(expected.quarantined ^ found.quarantined)
         out["dead_letters_missing"] += len(found.quarantined - letters)
         for name, bits in found.answers.items():
@@ -270,6 +275,8 @@ def judged(servers: Servers, reference: list[Found], plan: Plan) -> dict[str, An
     moments = [(at, found.takeover(who, at)) for fault, who, at in plan.faults if fault in ("kill", "pause") for found in ledgers]
     for name, wanted in (("takeovers_s", False), ("takeovers_beside_other_faults_s", True)):
         out[name] = [round(s, 2) for at, s in moments if s is not None and plan.disturbed(at, at + s) == wanted]
+    if not any(out[name] for name in WRONG) and not os.environ.get("KEEP_LOGS"):
+        log_of(f"plan{plan.seed}").unlink()
     backs = [(back, found.resumed(back)) for _, back in plan.outages for found in ledgers]
     out["resumed_s"] = [round(s, 2) for at, s in backs if s is not None and not plan.disturbed(at, at + s)]
     return out

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +149,12 @@ def told(servers: str, folder: Path) -> tuple[list[Found], int, int]:
         repeated += entry.seq in known
         differently += known.setdefault(entry.seq, (entry.key, entry.kind, bits)) != (entry.key, entry.kind, bits)
     for one, known in zip(found, entries, strict=True):
-        order = blake2b()
         for seq in sorted(known):
             key, kind, bits = known[seq]
-            order.update(key.encode() + kind[:1].encode())
+            one.order.append(f"{kind[0]} {key}")
             if kind == DECISION:
                 one.features[key] = bits
                 one.decisions += 1
-        one.order = order.digest()
     return found, repeated, differently
 
 

@@ -28,7 +28,7 @@ class Found:
     decisions: int = 0
     features: dict[str, bytes] = field(default_factory=dict)
     answers: dict[str, bytes] = field(default_factory=dict)
-    order: bytes = b""
+    order: list[str] = field(default_factory=list)
     quarantined: set[tuple[str, int, str]] = field(default_factory=set)
     moments: list[tuple[float, str]] = field(default_factory=list)
 
@@ -53,13 +53,22 @@ class Found:
         return next((moment - at for moment, by in self.moments if not by and moment >= at), None)
 
 
+def displaced(expected: list[str], found: list[str]) -> dict[str, Any]:
+    """How the order of one ledger differs from another's: what is missing, what is too much, and the first place."""
+    first = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found)))
+    around = slice(max(0, first - 2), first + 6)
+    return {"missing": len(set(expected) - set(found)), "too_much": len(set(found) - set(expected)), "entries": len(found),
+            "first": first, "expected": expected[around], "found": found[around],
+            "expected_there": found.index(expected[first]) if first < len(expected) and expected[first] in found else None}
+
+
 def decided(manifest: Path, var: Path, number: int, parts: int) -> Found:
     """Read a ledger."""
     pilot = load(manifest)
     rooms = Rooms.of(pilot, part_of(var, number, parts))
     ledger = rooms.open_ledger(read_only=True)
     line = Line(pilot, load_models(pilot, var / "models"))
-    found, order, last = Found(), blake2b(), 0.0
+    found, last = Found(), 0.0
     try:
         for entry in ledger.scan(1, (DECISION, OUTCOME, ACT)):
             record = line.records.read(entry)
@@ -67,7 +76,7 @@ def decided(manifest: Path, var: Path, number: int, parts: int) -> Found:
                 if record.id == TAKEOVER:
                     found.moments.append((record.arrived / 1e6, record.who))
                 continue
-            order.update(entry.key.encode() + entry.kind[:1].encode())
+            found.order.append(f"{entry.kind[0]} {entry.key}")
             if entry.kind == OUTCOME:
                 continue
             found.decisions += 1
@@ -82,7 +91,6 @@ def decided(manifest: Path, var: Path, number: int, parts: int) -> Found:
             after = held[-1].id
     finally:
         ledger.close()
-    found.order = order.digest()
     return found
 
 

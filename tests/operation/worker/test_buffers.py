@@ -62,6 +62,17 @@ def test_a_topic_waits_for_the_other_while_some_of_it_has_not_arrived() -> None:
     assert all_of(buffers, 10)[0].raws == [b"0:2"]
 
 
+def test_an_outcome_waits_for_other_events_of_its_time() -> None:
+    buffers = filled([1, 4], [2, 4, 8])
+    first = buffers.portion(10, (False, False))
+    assert first is not None
+    assert first.raws == [b"0:0", b"1:0", b"0:1"]
+    assert buffers.portion(10, (False, False)) is None
+    buffers.add(Fetched(EVENT, 0, [b"0:2"], [20], [4]))
+    buffers.add(Fetched(EVENT, 0, [b"0:3"], [30], [5]))
+    assert [portion.raws for portion in all_of(buffers, 10, (False, False))] == [[b"0:2", b"1:1", b"0:3"]]
+
+
 def test_positions_are_those_of_the_broker_also_where_offsets_have_gaps() -> None:
     buffers = Buffers(NEVER)
     buffers.add(Fetched(EVENT, 0, [b"a", b"b"], [3, 70], [1, 2]))

@@ -29,10 +29,9 @@ class Ends:
         self.forget(partition)
         self._next[partition] = offset or 0
 
-    def told(self, partition: int, end: int) -> None:
-        """The broker is known to have records up to here."""
-        if end > self._known.get(partition, 0):
-            self._known[partition] = end
+    def told(self, partition: int, end: int | None) -> None:
+        """The broker says that it has records up to here; it may say less while it starts."""
+        self._known[partition] = max(self._known.get(partition, 0), end or 0)
 
     def passed(self, partition: int, offset: int) -> None:
         """A record came."""

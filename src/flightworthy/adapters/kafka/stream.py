@@ -129,8 +129,11 @@ class KafkaStream:
                     consumer.pause([one])
 
     def fetch(self, events: int, outcomes: int, wait: float) -> list[Fetched]:
-        out = self._fetch(1, outcomes, 0) if self.topics > 1 and outcomes else []
-        return out + self._fetch(0, events, 0 if out else wait) if events else out
+        told = self._fetch(1, outcomes, 0) if self.topics > 1 and outcomes else []
+        if not events:
+            return told
+        came = self._fetch(0, events, 0 if told else wait)
+        return [one for one in told if one.partition in self._fetching[1]] + came  # the group may have taken some meanwhile
 
     def _fetch(self, kind: int, most: int, wait: float) -> list[Fetched]:
         consumer, got = self._consumers[kind], self._came[kind]
@@ -156,6 +159,7 @@ class KafkaStream:
                 if error.code() != KafkaError._PARTITION_EOF:
                     self._heard(kind, message, error)
                 elif partition in ours:
+                    ends.told(partition, self.end(kind, partition))
                     ends.reached(partition, message.offset(), time.monotonic())
                 continue
             if partition not in ours:
@@ -163,8 +167,6 @@ class KafkaStream:
             into = out.get(partition)
             ends.passed(partition, message.offset())
             if into is None:
-                if (high := self.end(kind, partition)) is not None:
-                    ends.told(partition, high)
                 into = out[partition] = Fetched(kind, partition, [], [], [])
             raw: bytes = message.value() or b""
             into.raws.append(raw if decode is None else decode(raw))

@@ -98,10 +98,12 @@ class Buffers:
         if not self.outcomes.raws:
             raws, offsets, _ = self.events.take(events)
             return Portion(raws, None, offsets, (offsets[-1] + 1, None), past) if raws else None
-        return self._merged(events, bound, size, past)
+        follow = complete is None and not drained[EVENT] and bound == self.events.newest
+        return self._merged(events, bound, follow, size, past)
 
-    def _merged(self, events: int, bound: int, size: int, past: bool) -> Portion | None:
-        outcomes = bisect_right(self.outcomes.moved, bound, hi=min(size, len(self.outcomes.raws)))
+    def _merged(self, events: int, bound: int, events_follow: bool, size: int, past: bool) -> Portion | None:
+        before = bisect_left if events_follow else bisect_right  # another event of that same time would come before them
+        outcomes = before(self.outcomes.moved, bound, hi=min(size, len(self.outcomes.raws)))
         # Of both only as far as the other reaches too, else the next portion would go back in time.
         if events < len(self.events.raws):
             outcomes = bisect_left(self.outcomes.moved, self.events.moved[events], hi=outcomes)
