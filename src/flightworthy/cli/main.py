@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flightworthy.cli.audit_commands import audit, witness
+from flightworthy.cli.backfill import backfill
 from flightworthy.cli.people_commands import person
 from flightworthy.cli.rollout_commands import rollout
 from flightworthy.cli.stream_commands import envoy, stream
@@ -29,6 +30,7 @@ app.add_typer(rollout, name="rollout")
 app.add_typer(witness, name="witness")
 app.command()(stream)
 app.command()(envoy)
+app.command()(backfill)
 
 PilotArg = Annotated[Path, typer.Argument(help="Folder of the pilot, or its pilot.yaml.")]
 Var = Annotated[Path | None, typer.Option("--var", help="Folder for variable data (default: var/ in the pilot).")]

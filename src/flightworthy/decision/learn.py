@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 
 from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.ground.errors import DataError
-from flightworthy.integration.contract import Raw, RejectionError
+from flightworthy.integration.contract import Raw, Rejection, RejectionError
+from flightworthy.integration.sources import AT_ONCE
 from flightworthy.manifest.expressions.machine import Programs
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.model.train import Table
@@ -83,31 +86,57 @@ def table_of(pilot: Pilot, line: Line, history: History, now: int, since: int | 
                  _codes(picked, split_field), _codes(picked, pilot.assigned_by))
 
 
-def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints, dict[str, int]]:
-    events, labels, known = [], [], []
-    refused: dict[str, int] = {}
-    for item in past:
-        try:
-            event = line.contract.read(item.raw)
-        except RejectionError as error:
-            refused[error.rejection.reason] = refused.get(error.rejection.reason, 0) + 1
-            continue
-        events.append(event)
-        labels.append(item.label)
-        known.append(np.iinfo(np.int64).min if item.known_at is None else item.known_at)
+@dataclass(frozen=True)
+class Fit:
+    """Which of some records fit the contract: their events and times (m), their places among all, and why the others do not."""
+
+    events: list[Any]
+    times: Ints
+    places: list[int]
+    refused: dict[int, Rejection]
+
+
+def admitted(line: Line, raws: Sequence[Raw]) -> Fit:
+    """Records of the past through the contract, whatever their ids."""
+    events, refused = line.contract.read_all(raws), dict[int, Rejection]()
+    places = list(range(len(raws)))
+    if events is None:
+        events, places = [], []
+        for place, raw in enumerate(raws):
+            try:
+                events.append(line.contract.read(raw))
+                places.append(place)
+            except RejectionError as error:
+                refused[place] = error.rejection
     times = line.columns.times(events)
     bad = line.columns.suspicious(line.columns.numbers(events, times), times, 2**62)
-    for rejection in bad.values():
-        refused[rejection.reason] = refused.get(rejection.reason, 0) + 1
+    if not bad:
+        return Fit(events, times, places, refused)
+    refused |= {places[i]: rejection for i, rejection in bad.items()}
+    stay = [i for i in range(len(events)) if i not in bad]
+    return Fit([events[i] for i in stay], times[stay], [places[i] for i in stay], refused)
+
+
+def _read(line: Line, past: Iterable[Labelled]) -> tuple[list[Any], Floats, Ints, dict[str, int]]:
+    events: list[Any] = []
+    labels: list[float] = []
+    known: list[int] = []
+    refused: Counter[str] = Counter()
     seen: set[str] = set()
-    keep = []
-    for i, name in enumerate(line.contract.event_ids(events)):
-        if i not in bad and name in seen:
-            refused["duplicate"] = refused.get("duplicate", 0) + 1
-        elif i not in bad:
+    rows = iter(past)
+    while chunk := list(islice(rows, AT_ONCE)):
+        fit = admitted(line, [item.raw for item in chunk])
+        refused.update(rejection.reason for rejection in fit.refused.values())
+        for event, place, name in zip(fit.events, fit.places, line.contract.event_ids(fit.events), strict=True):
+            if name in seen:
+                refused["duplicate"] += 1
+                continue
             seen.add(name)
-            keep.append(i)
-    return ([events[i] for i in keep], np.array(labels, np.float64)[keep], np.array(known, np.int64)[keep], refused)
+            events.append(event)
+            labels.append(chunk[place].label)
+            at = chunk[place].known_at
+            known.append(np.iinfo(np.int64).min if at is None else at)
+    return events, np.array(labels, np.float64), np.array(known, np.int64), dict(refused)
 
 
 def ordered(line: Line, past: History) -> FeatureRows:

@@ -18,6 +18,17 @@ def whole(path: Path, part: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+    _renamed(part, path)
+
+
+def kept(made: Path, path: Path) -> None:
+    """Make a file that somebody else wrote durable, and move it to ``path`` on the same disk. Raises `OSError`."""
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    _renamed(made, path)
+
+
+def _renamed(part: Path, path: Path) -> None:
     part.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

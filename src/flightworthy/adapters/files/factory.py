@@ -11,6 +11,7 @@ from flightworthy.integration.sources import Source
 from flightworthy.manifest.pilot import Pilot
 
 if TYPE_CHECKING:
+    from flightworthy.adapters.files.archive import ParquetArchive
     from flightworthy.adapters.files.shelf import FileShelf
     from flightworthy.adapters.files.sink import FileSink
 
@@ -36,6 +37,15 @@ def open_source(url: str, pilot: Pilot) -> Source:
             raise missing_extra("duckdb", "files", url) from error
         return ParquetSource(path, pilot)
     raise DataError("unknown kind of file", where=str(path), found=ending, expected=".ndjson, .jsonl, .csv or .parquet")
+
+
+def open_archive(url: str, memory: int) -> ParquetArchive:
+    """For ``file:///path`` of a Parquet file. Raises `DataError`, and `AdapterError` when an extra is missing."""
+    try:
+        from flightworthy.adapters.files.archive import ParquetArchive
+    except ImportError as error:
+        raise missing_extra("duckdb", "files", url) from error
+    return ParquetArchive(Path(url.removeprefix("file://")), memory)
 
 
 def open_shelf(url: str, base: Path) -> FileShelf:
