@@ -11,7 +11,7 @@ JOBS   ?= 2
 ARGS   ?=
 
 .PHONY: help env demo check test lint docs bench-handbook bench-stream bench-turbofan bench-service bench-day bench-overload \
-  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers services bench-kafka stream-chaos flink-test crash-test fuzz lock clean
+  fault-test rollback-test service-crash-test service-fuzz bench-ledger bench-gates bench-challenger bench-value ledger-crash-test tamper-test erasure-test two-writers services bench-kafka stream-chaos flink-test bench-backfill crash-test fuzz lock clean
 
 help:            ## what can be done
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -113,6 +113,10 @@ stream-chaos: env    ## workers of a stream killed, paused, their broker and led
 	sh services/install.sh
 	$(BIN)/python -m benchmarks.kafka.chaos $(ARGS)
 
+bench-backfill: env  ## features of files larger than memory, beside training and Spark on a sample: make bench-backfill ARGS="--events 8000000"
+	sh services/install.sh
+	$(BIN)/python -m benchmarks.backfill $(ARGS)
+
 crash-test: env      ## kill -9 at random instants: make crash-test N=200
 	$(BIN)/python -m benchmarks.crash $(N)
 
@@ -120,9 +124,10 @@ fuzz: env            ## a hundred thousand broken records
 	$(BIN)/python -m benchmarks.fuzz
 
 lock:                ## pin dependencies anew (needs uv)
-	uv pip compile --quiet pyproject.toml --extra files --extra postgres --extra kafka --extra redis --extra service --extra otel --extra report --extra bench --extra docs --extra dev \
+	uv pip compile --quiet pyproject.toml --extra files --extra postgres --extra kafka --extra redis --extra s3 --extra service --extra otel --extra report --extra bench --extra docs --extra dev \
 	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o $(LOCK)
 	uv pip compile --quiet pyproject.toml --extra kafka --extra flink --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements/flink.lock
+	uv pip compile --quiet pyproject.toml --extra spark --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements/spark.lock
 
 clean:               ## remove what was made
 	rm -rf $(VENV) out site

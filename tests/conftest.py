@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from services.kafka import Kafka, kafka_libs
+from services.objects import KEY, SECRET, Objects
 from services.postgres import Postgres, postgres_programs
 from services.redis import Redis, redis_program
 
@@ -88,6 +89,16 @@ def redis() -> Iterator[Redis]:
         made = Redis(Path(folder))
         yield made
         made.stop()
+
+
+@pytest.fixture(scope="session")
+def objects() -> Iterator[Objects]:
+    """An object store that the tests share."""
+    with tempfile.TemporaryDirectory(prefix="flightworthy-") as folder:
+        made = Objects(Path(folder))
+        os.environ |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+        yield made
+        made.kill()
 
 
 @pytest.fixture

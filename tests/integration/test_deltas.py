@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from services.objects import Objects
 from services.redis import Redis
 
 from flightworthy.adapters.files.factory import open_shelf as open_folder
+from flightworthy.adapters.objects.factory import open_shelf as open_bucket
 from flightworthy.adapters.redis.factory import open_shelf as open_redis
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.line import FeatureRows, Line
@@ -23,13 +25,16 @@ from flightworthy.manifest.load import parse
 from tests.conftest import PILOTS, Trained
 from tests.integration.test_state_contract import MANIFEST
 
-SHELVES = ["file", pytest.param("redis", marks=pytest.mark.server)]
+SHELVES = ["file", pytest.param("redis", marks=pytest.mark.server), pytest.param("s3", marks=pytest.mark.server)]
 
 
 @pytest.fixture(params=SHELVES)
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
     if request.param == "file":
         yield open_folder("file:///shelf", tmp_path)
+    elif request.param == "s3":
+        store: Objects = request.getfixturevalue("objects")
+        yield open_bucket(store.url(f"below/{tmp_path.name}"))
     else:
         server: Redis = request.getfixturevalue("redis")
         yield open_redis(server.url(f"3?prefix={tmp_path.name}"))

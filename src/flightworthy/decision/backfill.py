@@ -11,7 +11,7 @@ import numpy as np
 
 from flightworthy.decision.learn import admitted
 from flightworthy.decision.line import FeatureRows, Line
-from flightworthy.integration.archive import UNKNOWN, Archive, Effect, Put, Told
+from flightworthy.integration.archive import UNKNOWN, Archive, Floats, Ints, Put, Told
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
 from flightworthy.integration.outcomes import OutcomeContract
 from flightworthy.integration.sources import AT_ONCE, Records, Row, chunked
@@ -36,33 +36,43 @@ class Backfilled:
 
 def put_all(line: Line, archive: Archive, past: Iterable[Records], refuse: Refuse, made: Backfilled) -> None:
     """Put events down that fit the contract."""
-    encode = msgspec.msgpack.Encoder().encode
     for chunk in past:
-        fit = admitted(line, chunk.raws)
-        for place, rejection in fit.refused.items():
-            made.refuse(rejection.reason)
-            refuse(chunk.raws[place], rejection)
-        labels = _of(chunk.labels, fit.places, np.nan, np.float64)
-        known = _of(chunk.known_at, fit.places, UNKNOWN, np.int64)
-        archive.put(Put(line.contract.event_ids(fit.events), fit.times, labels, known, list(map(encode, fit.events))))
+        archive.put(fitting(line, chunk, refuse, made)[0])
 
 
-def tell_all(line: Line, archive: Archive, told: Iterable[Raw], refuse: Refuse, made: Backfilled) -> None:
+def tell_all(line: Line, archive: Archive, outcomes: Iterable[Raw], refuse: Refuse, made: Backfilled) -> None:
     """Put outcomes down that come in a file of their own."""
+    for chunk in chunked(map(Row, outcomes), AT_ONCE):
+        archive.tell(told(line, chunk.raws, refuse, made))
+
+
+def fitting(line: Line, chunk: Records, refuse: Refuse, made: Backfilled) -> tuple[Put, list[Any]]:
+    """Events that fit the contract, as they are put down and as they are."""
+    fit = admitted(line, chunk.raws)
+    for place, rejection in fit.refused.items():
+        made.refuse(rejection.reason)
+        refuse(chunk.raws[place], rejection)
+    labels = _of(chunk.labels, fit.places, np.nan, np.float64)
+    known = _of(chunk.known_at, fit.places, UNKNOWN, np.int64)
+    bodies = list(map(msgspec.msgpack.Encoder().encode, fit.events))
+    return Put(line.contract.event_ids(fit.events), fit.times, labels, known, bodies), fit.events
+
+
+def told(line: Line, raws: Sequence[Raw], refuse: Refuse, made: Backfilled) -> Told:
+    """Outcomes that can be read."""
     contract = OutcomeContract(line.pilot)
-    for chunk in chunked(map(Row, told), AT_ONCE):
-        ids, labels, known = [], [], []
-        for raw in chunk.raws:
-            try:
-                outcome = contract.read(raw)
-            except RejectionError as error:
-                made.refuse(error.rejection.reason)
-                refuse(raw, error.rejection)
-                continue
-            ids.append(str(outcome.event_id))
-            labels.append(outcome.label)
-            known.append(UNKNOWN if outcome.known_at is None else outcome.known_at)
-        archive.tell(Told(ids, np.array(labels, np.float64), np.array(known, np.int64)))
+    ids, labels, known = list[str](), list[float](), list[int]()
+    for raw in raws:
+        try:
+            outcome = contract.read(raw)
+        except RejectionError as error:
+            made.refuse(error.rejection.reason)
+            refuse(raw, error.rejection)
+            continue
+        ids.append(outcome.event_id)
+        labels.append(outcome.label)
+        known.append(UNKNOWN if outcome.known_at is None else outcome.known_at)
+    return Told(ids, np.array(labels, np.float64), np.array(known, np.int64))
 
 
 def compute(line: Line, archive: Archive, made: Backfilled, watch: Callable[[int], None] = lambda _: None) -> None:
@@ -77,21 +87,24 @@ def compute(line: Line, archive: Archive, made: Backfilled, watch: Callable[[int
         made.events += len(rows)
         made.outcomes += len(events) - len(rows)
         if len(rows):
-            _write(line, archive, effect, [events[row] for row in rows.tolist()], rows, frame)
+            places = rows.tolist()
+            archive.write(*table(line, [effect.ids[i] for i in places], [events[i] for i in places], effect.labels[rows],
+                                 effect.known[rows], frame))
         watch(len(rows))
 
 
-def _write(line: Line, archive: Archive, effect: Effect, events: Sequence[Any], rows: Any, frame: Any) -> None:
+def table(line: Line, ids: Sequence[str], events: Sequence[Any], labels: Floats, known: Ints,
+          frame: Floats) -> tuple[dict[str, Ints], dict[str, Any]]:
+    """Events with their features as a table: instants, then all else. Private fields stay away."""
     manifest, features = line.pilot.manifest, frame[:, line.frames.features]
-    labels = effect.labels[rows]
     private = {*line.contract.private, *line.contract.dropped}
-    entities = [name for name in dict.fromkeys(manifest.events.entities.values()) if name not in private]
-    columns: dict[str, Any] = {manifest.events.id: [effect.ids[row] for row in rows.tolist()]}
-    columns |= {name: [str(getattr(event, name)) for event in events] for name in entities if name not in columns}
+    columns: dict[str, Any] = {manifest.events.id: ids}
+    columns |= {name: [str(getattr(event, name)) for event in events] for name in manifest.events.entities.values()
+                if name not in private}
     columns |= {name: np.ascontiguousarray(features[:, i]) for i, name in enumerate(line.pilot.feature_names)}
     columns[manifest.outcomes.label] = labels
-    known = np.where(np.isnan(labels), UNKNOWN, effect.known[rows])
-    archive.write({manifest.events.time: line.columns.times(events), "known_at": known}, columns)
+    instants = {manifest.events.time: line.columns.times(events), "known_at": np.where(np.isnan(labels), UNKNOWN, known)}
+    return instants, columns
 
 
 def _of(values: Sequence[Any] | None, places: Sequence[int], nothing: float, kind: type[Any]) -> Any:

@@ -144,6 +144,10 @@ class Line:
     # -- stages -------------------------------------------------------------------------------------------------
     def features(self, state: FeatureState, rows: FeatureRows) -> Floats:
         """Advance the state by rows; the frame of the event rows."""
+        return self.frames.build(*self.aggregates(state, rows))
+
+    def aggregates(self, state: FeatureState, rows: FeatureRows) -> tuple[Floats, Floats]:
+        """Advance the state by rows; fields (n, fields) and aggregates (n, those of the state's plans) of the event rows."""
         kinds, events = rows.kinds, rows.events
         times = self.columns.times(events) if rows.times is None else rows.times
         numbers = self.columns.numbers(events, times) if rows.numbers is None else rows.numbers
@@ -152,7 +156,7 @@ class Line:
         if kinds.any():
             asked = kinds == 0
             aggregates, numbers = aggregates[asked], numbers[asked]
-        return self.frames.build(numbers, aggregates)
+        return numbers, aggregates
 
     def route(self, events: Sequence[Any]) -> list[str]:
         """The arm of each event."""

@@ -56,13 +56,18 @@ def refusals(path: Path) -> Iterator[Callable[[Raw, Rejection], None]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         def refuse(raw: Raw, rejection: Rejection) -> None:
-            file.write(msgspec.json.encode({"reason": rejection.reason, "field": rejection.field, "message": rejection.message,
-                                            "raw": _shown(raw)}) + b"\n")
+            file.write(refusal(raw, rejection) + b"\n")
 
         yield refuse
         some = file.tell()
     if not some:
         path.unlink()
+
+
+def refusal(raw: Raw, rejection: Rejection) -> bytes:
+    """A refused record as it is kept: a line of JSON."""
+    return msgspec.json.encode({"reason": rejection.reason, "field": rejection.field, "message": rejection.message,
+                                "raw": _shown(raw)})
 
 
 def _shown(raw: Raw) -> object:

@@ -87,10 +87,12 @@ class ParquetArchive:
     def write(self, instants: Mapping[str, Ints], columns: Mapping[str, Sequence[object] | Floats]) -> None:
         rows = {name: column if isinstance(column, np.ndarray) else _objects(column)
                 for name, column in {**instants, **columns}.items()}
-        shown = {name: f"CASE WHEN {_quoted(name)} > {UNKNOWN} THEN make_timestamp({_quoted(name)})::TIMESTAMPTZ END AS {_quoted(name)}"
+        shown = {name: f"CASE WHEN {_quoted(name)} > {UNKNOWN} THEN make_timestamp({_quoted(name)})::TIMESTAMPTZ END"
                  for name in instants}
+        shown |= {name: f"nullif({_quoted(name)}, 'nan'::DOUBLE)"
+                  for name, column in rows.items() if isinstance(column, np.ndarray) and column.dtype == np.float64}
         with self._said():
-            wanted = ", ".join(shown.get(name, _quoted(name)) for name in rows)
+            wanted = ", ".join(f"{shown.get(name, _quoted(name))} AS {_quoted(name)}" for name in rows)
             self._db.execute(f"INSERT INTO made SELECT {wanted} FROM rows" if self._made else  # noqa: S608 - names, quoted
                              f"CREATE TABLE made AS SELECT {wanted} FROM rows")  # noqa: S608
         self._made = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,15 @@ def open_source(url: str, pilot: Pilot) -> Source:
             raise missing_extra("duckdb", "files", url) from error
         return ParquetSource(path, pilot)
     raise DataError("unknown kind of file", where=str(path), found=ending, expected=".ndjson, .jsonl, .csv or .parquet")
+
+
+def open_batches(url: str, pilot: Pilot, batches: Iterable[Any]) -> Source:
+    """``arrow:table`` or ``arrow:lines``: batches of Apache Arrow that somebody else reads."""
+    from flightworthy.adapters.files import arrow
+
+    if url == "arrow:lines":
+        return arrow.lines(batches, pilot, "lines")
+    return arrow.TableBatches(batches, pilot, "table")
 
 
 def open_archive(url: str, memory: int) -> ParquetArchive:

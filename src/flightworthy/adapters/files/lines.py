@@ -6,7 +6,7 @@ import csv
 import gzip
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ class NdjsonSource:
     """One JSON object a line. A line that uses another name the manifest lists, or holds its own label, is taken apart by
     those names; every other line goes on untouched, for the contract to judge."""
 
-    def __init__(self, path: Path, pilot: Pilot) -> None:
+    def __init__(self, path: Path, pilot: Pilot, lines: Iterable[bytes] | None = None) -> None:
+        """``lines``: instead of those of the file, where somebody else reads them."""
         self.name, self._path, self._pilot = path.name, path, pilot
+        self._lines = lines
 
     def length(self) -> int | None:
         return None
@@ -40,7 +42,7 @@ class NdjsonSource:
     def _rows(self) -> Iterator[Row]:
         mappings: dict[frozenset[str], Mapping | None] = {}
         foreign, taken, refused = self._foreign(), 0, None
-        for line in _lines(self._path):
+        for line in _lines(self._path) if self._lines is None else self._lines:
             text = line.strip()
             members = _members(text) if text else None
             mapping = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -17,39 +18,30 @@ from flightworthy.manifest.pilot import Pilot
 _NUMERIC = ("INT", "DECIMAL", "DOUBLE", "FLOAT", "HUGEINT")
 
 
-class ParquetSource:
-    """One file. Types are converted a column at a time; values a cast cannot express are left for the contract."""
+class Conversion:
+    """A table's columns as records. Types are converted a column at a time; values a cast cannot express are left for the
+    contract. ``types``: DuckDB's, by column."""
 
-    def __init__(self, path: Path, pilot: Pilot) -> None:
-        self.name, self._path, self._pilot = path.name, path, pilot
-        self._db = duckdb.connect()
-        try:
-            found = self._db.execute("SELECT * FROM read_parquet(?) LIMIT 0", [_literal(path)]).description
-        except duckdb.Error as error:
-            raise DataError(f"not a Parquet file: {error}", where=str(path)) from error
-        self._types = {name: str(kind) for name, kind, *_ in found or []}
-        self._mapping = map_columns(pilot, self._types, str(path))
+    def __init__(self, pilot: Pilot, types: dict[str, str], where: str) -> None:
+        self._pilot, self._types, self._where = pilot, types, where
+        self._mapping = map_columns(pilot, types, where)
 
-    def length(self) -> int | None:
-        row = self._db.execute("SELECT count(*) FROM read_parquet(?)", [_literal(self._path)]).fetchone()
-        return None if row is None else int(row[0])
-
-    def chunks(self) -> Iterator[Records]:
+    def records(self, db: duckdb.DuckDBPyConnection, table: str, *values: object) -> Iterator[Records]:
+        """All rows of what stands behind FROM, with the values for its parameters. Raises `DataError`."""
         mapping = self._mapping
         names = list(mapping.fields)
         wanted = [self._expression(field, column) for field, column in mapping.fields.items()]
         label = f"CAST({_quoted(mapping.label)} AS DOUBLE)"
         extra = [f"CASE WHEN isfinite({label}) THEN {label} END"] if mapping.label else []
         extra += [f"epoch_us({_quoted(mapping.known_at)})"] if mapping.known_at else []
-        query = f"SELECT {', '.join(wanted + extra)} FROM read_parquet(?)"  # noqa: S608 - column names, quoted
         try:
-            cursor = self._db.cursor().execute(query, [_literal(self._path)])
+            cursor = db.cursor().execute(f"SELECT {', '.join(wanted + extra)} FROM {table}", values)  # noqa: S608 - names, quoted
             while rows := cursor.fetchmany(AT_ONCE):
                 labels = list(map(itemgetter(len(names)), rows)) if mapping.label else None
                 known = list(map(itemgetter(-1), rows)) if mapping.known_at else None
                 yield Records(list(map(dict, map(zip, repeat(names), rows))), labels, known)  # the names end each zip
         except duckdb.Error as error:
-            raise DataError(f"cannot read the file: {error}", where=str(self._path)) from error
+            raise DataError(f"cannot read the file: {error}", where=self._where) from error
 
     def _expression(self, field: str, column: str) -> str:
         kind, wanted, name = self._types[column], self._pilot.manifest.events.fields[field].type, _quoted(column)
@@ -62,6 +54,31 @@ class ParquetSource:
         if wanted in ("number", "decimal") and kind.startswith(_NUMERIC):
             return f"CAST({name} AS DOUBLE)"
         return name
+
+
+class ParquetSource:
+    """One file."""
+
+    def __init__(self, path: Path, pilot: Pilot) -> None:
+        self.name, self._path = path.name, path
+        self._db = duckdb.connect()
+        try:
+            found = self._db.execute("SELECT * FROM read_parquet(?) LIMIT 0", [_literal(path)]).description
+        except duckdb.Error as error:
+            raise DataError(f"not a Parquet file: {error}", where=str(path)) from error
+        self._conversion = Conversion(pilot, types_of(found), str(path))
+
+    def length(self) -> int | None:
+        row = self._db.execute("SELECT count(*) FROM read_parquet(?)", [_literal(self._path)]).fetchone()
+        return None if row is None else int(row[0])
+
+    def chunks(self) -> Iterator[Records]:
+        return self._conversion.records(self._db, "read_parquet(?)", _literal(self._path))
+
+
+def types_of(description: Any) -> dict[str, str]:
+    """DuckDB's types by column, of what it says about a result."""
+    return {name: str(kind) for name, kind, *_ in description or []}
 
 
 def _literal(path: Path) -> str:

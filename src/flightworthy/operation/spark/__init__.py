@@ -1,0 +1,1 @@
+"""Backfill of features in Apache Spark."""
