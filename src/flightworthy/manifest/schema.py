@@ -270,8 +270,8 @@ class Adapters(Section):
     ledger: str = "sqlite:///ledger.db"
     models: str = "file:///models"
     state: str = "file:///state"
-    snapshots: str = Field("", description="where snapshots of features go, such as file:////mnt/shared/snapshots or "
-                           "redis://host:6379/1; unset: one file beside the state")
+    snapshots: str = Field("", description="where snapshots of features go, such as file:////mnt/shared/snapshots, "
+                           "redis://host:6379/1 or s3://bucket/prefix; unset: one file beside the state")
     runtime: str = Field("inprocess:", description="what runs the models")
     secrets: str = Field("file:///keys", description="where keys are kept: file:///folder, made on first use, or env:")
     events: str = Field("", description="what `flightworthy stream` reads, such as kafka://broker:9092/payments")
