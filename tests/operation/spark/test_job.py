@@ -66,6 +66,13 @@ def test_no_such_engine(engine: str) -> None:
         job._master(engine)
 
 
+def test_what_a_worker_said_is_told() -> None:
+    trace = "[PYTHON_EXCEPTION] An exception …\nTraceback\n  File …\nflightworthy.ground.errors.DataError: table: no column for x\n\tat org"
+    assert job._cause(trace) == "table: no column for x"
+    assert job._cause("[PATH_NOT_FOUND] Path does not exist: x. SQLSTATE: 42K03\nmore") == (
+        "[PATH_NOT_FOUND] Path does not exist: x. SQLSTATE: 42K03")
+
+
 def test_masters() -> None:
     assert [job._master(e) for e in ("spark", "spark:yarn", "spark:local[3]", "spark://h:7077")] == [
         "local[*]", "yarn", "local[3]", "spark://h:7077"]

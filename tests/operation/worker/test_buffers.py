@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +62,22 @@ def test_a_topic_waits_for_the_other_while_some_of_it_has_not_arrived() -> None:
     assert portion.positions == (11, 6)
     assert buffers.portion(10, (True, False)) is None  # the event of time 9: an outcome before it may still come
     assert all_of(buffers, 10)[0].raws == [b"0:2"]
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.lists(st.integers(0, 50)), st.integers(1, 7), st.integers(0, 30))
+def test_who_takes_over_goes_on_in_the_same_order(events: list[int], outcomes: list[int], size: int, after: int) -> None:
+    undisturbed = [raw for portion in all_of(filled(events, outcomes), size) for raw in portion.raws]
+    first, taken = filled(events, outcomes), list[Any]()
+    for _ in range(after):
+        if (portion := first.portion(size, (True, True))) is not None:
+            taken += portion.raws
+    second = Buffers(NEVER, (first.events.taken, first.outcomes.taken))
+    for kind, stamps in ((EVENT, events), (OUTCOME, outcomes)):
+        at = sum(raw[:1] == b"%d" % kind for raw in taken)
+        if stamps[at:]:
+            second.add(Fetched(kind, 0, [b"%d:%d" % (kind, i) for i in range(at, len(stamps))],
+                               [10 * i for i in range(at, len(stamps))], stamps[at:]))
+    assert taken + [raw for portion in all_of(second, size) for raw in portion.raws] == undisturbed
 
 
 def test_an_outcome_waits_for_other_events_of_its_time() -> None:

@@ -35,7 +35,7 @@ class Conversion:
         extra = [f"CASE WHEN isfinite({label}) THEN {label} END"] if mapping.label else []
         extra += [f"epoch_us({_quoted(mapping.known_at)})"] if mapping.known_at else []
         try:
-            cursor = db.cursor().execute(f"SELECT {', '.join(wanted + extra)} FROM {table}", values)  # noqa: S608 - names, quoted
+            cursor = db.execute(f"SELECT {', '.join(wanted + extra)} FROM {table}", values)  # noqa: S608 - names, quoted
             while rows := cursor.fetchmany(AT_ONCE):
                 labels = list(map(itemgetter(len(names)), rows)) if mapping.label else None
                 known = list(map(itemgetter(-1), rows)) if mapping.known_at else None
@@ -73,7 +73,7 @@ class ParquetSource:
         return None if row is None else int(row[0])
 
     def chunks(self) -> Iterator[Records]:
-        return self._conversion.records(self._db, "read_parquet(?)", _literal(self._path))
+        return self._conversion.records(self._db.cursor(), "read_parquet(?)", _literal(self._path))
 
 
 def types_of(description: Any) -> dict[str, str]:

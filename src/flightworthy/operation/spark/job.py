@@ -161,5 +161,12 @@ def _said(engine: str) -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
-        raise AdapterError("Spark could not do it", where=engine, found=str(error).strip().splitlines()[0][:500],
+        raise AdapterError("Spark could not do it", where=engine, found=_cause(str(error)),
                            next_step="see Spark's own log above") from error
+
+
+def _cause(text: str) -> str:
+    """Our own error in a worker's trace, or what Spark says first."""
+    lines = text.strip().splitlines() or [""]
+    ours = [line for line in lines if line.startswith("flightworthy.ground.errors.")]
+    return (ours[-1].partition(": ")[2] if ours else lines[0])[:500]

@@ -12,6 +12,8 @@ from flightworthy.decision.work import EVENT, OUTCOME
 from flightworthy.integration.contract import Raw
 from flightworthy.integration.streams import Fetched
 
+NEVER = -(2**62)
+
 
 class Places(Sequence[tuple[str, int]]):
     """Where each raw of a batch came from; looked up for the few that are refused."""
@@ -38,12 +40,14 @@ class Portion(NamedTuple):
 
 @dataclass
 class Buffer:
-    """Of one topic. ``moved``: the newest of the broker's times as far as each record, so that it never goes back."""
+    """Of one topic. ``moved``: the newest of the broker's times as far as each record, so that it never goes back; ``newest``: of
+    all that came, ``taken``: of all that was taken."""
 
     raws: list[Raw] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     moved: list[int] = field(default_factory=list)
-    newest: int = -(2**62)
+    newest: int = NEVER
+    taken: int = NEVER
     fetched: int = -1  # the offset after the last one that came
 
     def add(self, more: Fetched) -> None:
@@ -59,15 +63,17 @@ class Buffer:
     def take(self, n: int) -> tuple[list[Raw], list[int], list[int]]:
         """The first n records, offsets and times."""
         out = self.raws[:n], self.offsets[:n], self.moved[:n]
+        self.taken = self.moved[n - 1] if n else self.taken
         del self.raws[:n], self.offsets[:n], self.moved[:n]
         return out
 
 
 class Buffers:
-    """Of both topics of a partition."""
+    """Of both topics of a partition. ``newest``: the newest of the broker's times before what will come, of each."""
 
-    def __init__(self, history_until: int) -> None:
-        self.events, self.outcomes, self._until = Buffer(), Buffer(), history_until
+    def __init__(self, history_until: int = NEVER, newest: tuple[int, int] = (NEVER, NEVER)) -> None:
+        self.events, self.outcomes = (Buffer(newest=one, taken=one) for one in newest)
+        self._until = history_until
 
     def of(self, kind: int) -> Buffer:
         """That of one topic."""
@@ -89,7 +95,7 @@ class Buffers:
         never change places.
         """
         bound = complete if complete is not None else min(
-            [b.newest if b.raws else 2**62 if dry else -(2**62)
+            [b.newest if b.raws else -NEVER if dry else NEVER
              for b, dry in zip((self.events, self.outcomes), drained, strict=True)])
         past = bool(self.events.raws) and self.events.moved[0] < self._until
         events = bisect_right(self.events.moved, bound, hi=min(size, len(self.events.raws)))

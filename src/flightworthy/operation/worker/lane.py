@@ -22,7 +22,7 @@ from flightworthy.integration.contract import Rejection
 from flightworthy.integration.streams import Fetched
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.publishing import publishing
-from flightworthy.operation.worker.buffers import Buffers, Places, Portion
+from flightworthy.operation.worker.buffers import NEVER, Buffers, Places, Portion
 from flightworthy.operation.worker.early import Early
 from flightworthy.operation.worker.suspects import Suspects
 
@@ -43,7 +43,7 @@ class Setting:
     clock: Clock
     who: str
     token: int
-    history_until: int = -(2**62)
+    history_until: int = NEVER
     batch: int = 8192
 
 
@@ -69,7 +69,7 @@ class Lane:
         self._lock = threading.Lock()
         self.engine: Engine
         self.early: Early
-        self.buffers = Buffers(-(2**62))
+        self.buffers = Buffers()
         self.positions: list[int | None] = [None, None]  # of what was prepared
         self.committed: list[int] = [-1, -1]  # of what is durable
         self.published = self.dead = 0  # entries and quarantined records that were told
@@ -119,11 +119,16 @@ class Lane:
         known = engine.ledger.positions()  # whoever owned it may have written until now
         self.positions = self.positions_of(known)
         self.committed = [-1 if p is None else p for p in self.positions]
-        self.buffers = Buffers(known.get(self._history, -(2**62)))
+        newest = [known.get(name, NEVER) for name in self._newest]
+        self.buffers = Buffers(known.get(self._history, NEVER), (newest[0], newest[1]))
 
     @property
     def _history(self) -> str:
         return f"{self.sources[0]} history"
+
+    @property
+    def _newest(self) -> list[str]:
+        return [f"{source} newest" for source in self.sources]
 
     def positions_of(self, known: dict[str, int]) -> list[int | None]:
         """What to read next of both topics, by the ledger."""
@@ -190,6 +195,9 @@ class Lane:
             said = {"topic": self.sources[self.missing.pop()], "on from": str(portion.offsets[0])}
             engine.note(work, MISSING, self.setting.who, said)
         progress = {source: at for source, at in zip(self.sources, self.positions, strict=True) if at is not None and source}
+        for name, buffer in zip(self._newest, (self.buffers.events, self.buffers.outcomes), strict=True):
+            if buffer.taken > NEVER:
+                progress[name] = buffer.taken  # where a topic's times go back, whoever is next puts it in the same order
         return work, progress
 
     def commit(self, work: Work, progress: dict[str, int]) -> None:

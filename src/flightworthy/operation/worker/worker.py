@@ -246,7 +246,7 @@ class Worker:
     def _broken(self, number: int, lane: Lane) -> None:
         ours = None if isinstance(lane.failed, FlightworthyError) else lane.failed  # a mistake of ours is said in full
         _log.warning("%s: %s; it is taken up anew from its ledger", lane.sources[0], lane.failed, exc_info=ours)
-        lane.running, lane.buffers, lane.held = False, Buffers(0), set()
+        lane.running, lane.buffers, lane.held = False, Buffers(), set()
         self.stream.start(number, (None, None), wanted=False)
         self._trouble[number] = Trouble(time.monotonic() + (0.0 if self._ours(lane) else _ANOTHER))
 
