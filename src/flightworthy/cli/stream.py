@@ -55,8 +55,9 @@ def run(path: Path, var: Path | None, urls: dict[str, str], options: Options) ->
 
         expose(worker, options.metrics)
     report = worker.run(_stop(worker, options.until_idle))
-    say(f"{report.decisions} decisions, {report.outcomes} outcomes, {report.repeated} repeated, "
-        f"{report.quarantined} to quarantine; {report.takeovers} partitions taken up, "
+    counts = report.counts
+    say(f"{counts.decisions} decisions, {counts.outcomes} outcomes, {counts.repeated} repeated, "
+        f"{sum(counts.quarantined.values())} to quarantine; {report.takeovers} partitions taken up, "
         f"{report.republished} decisions published again")
 
 

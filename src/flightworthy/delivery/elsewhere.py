@@ -61,11 +61,11 @@ class Elsewhere:
         decisions, dead = (_open_empty(_beside(self.events, what)) for what in ("decisions", "dead"))
         worker = Worker(setting, stream, decisions, dead)
         started = clock.tick()
-        worker.run(_over(worker, told))
-        done = worker.report
-        return StreamReport(records=done.decisions + done.quarantined + done.outcomes, decisions=done.decisions,
+        done = worker.run(_over(worker, told)).counts
+        held = sum(done.quarantined.values())
+        return StreamReport(records=done.decisions + held + done.outcomes, decisions=done.decisions,
                             remembered=done.remembered, outcomes=done.outcomes, duplicates=done.repeated,
-                            quarantined=done.quarantined, seconds=(clock.tick() - started) / 1e9 - _QUIET)
+                            quarantined=held, seconds=(clock.tick() - started) / 1e9 - _QUIET)
 
 
 def _publish(lots: Iterable[Lot], sinks: list[Sink]) -> int:

@@ -49,7 +49,7 @@ class Setting:
 
 @dataclass
 class Counts:
-    """Of one lane, since they were last added to the worker's report."""
+    """What came of records. ``remembered``: events of the past; ``repeated``: what was known already."""
 
     decisions: int = 0
     remembered: int = 0
@@ -57,6 +57,13 @@ class Counts:
     repeated: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
     batches: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Others, to these."""
+        for name in ("decisions", "remembered", "outcomes", "repeated", "batches"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for reason, count in other.quarantined.items():
+            self.quarantined[reason] = self.quarantined.get(reason, 0) + count
 
 
 class Lane:

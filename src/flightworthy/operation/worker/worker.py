@@ -43,11 +43,7 @@ class Trouble:
 class Report:
     """What a worker did until it ended."""
 
-    decisions: int = 0
-    remembered: int = 0
-    outcomes: int = 0
-    repeated: int = 0
-    quarantined: int = 0
+    counts: Counts = field(default_factory=Counts)
     takeovers: int = 0
     republished: int = 0
 
@@ -217,7 +213,7 @@ class Worker:
                 lane.hand_over()
             else:
                 lane.drop()
-            self._sum(lane)
+            self.report.counts.add(lane.counts)
 
     # -- trouble ------------------------------------------------------------------------------------------------------
     def _tend(self) -> None:
@@ -286,11 +282,3 @@ class Worker:
         _log.warning("%s cannot be taken up: %s; again in %.1f s", lane.sources[0], error, trouble.wait)
         trouble.opening, trouble.at = None, time.monotonic() + trouble.wait
         trouble.wait = min(2 * trouble.wait, _AGAIN[1])
-
-    def _sum(self, lane: Lane) -> None:
-        counts, lane.counts = lane.counts, Counts()
-        self.report.decisions += counts.decisions
-        self.report.remembered += counts.remembered
-        self.report.outcomes += counts.outcomes
-        self.report.repeated += counts.repeated
-        self.report.quarantined += sum(counts.quarantined.values())
