@@ -1,7 +1,7 @@
 """The same events through our own worker and through a job on a local Flink cluster, whose task managers are killed meanwhile:
 every decision, outcome and dead letter must be the same, in the same order. Writes ``out/bench/flink.json``.
 
-Usage: python -m benchmarks.kafka.flink [--events N] [--kills N]
+Usage: python -m benchmarks.kafka.flink [--events N] [--kills N] [--engine "parallelism=2&backend=rocksdb"]
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--events", type=int, default=200_000)
     args.add_argument("--kills", type=int, default=2)
+    args.add_argument("--engine", default="", help="more settings of the engine's address")
     given = args.parse_args()
     python, versions = locked("flink", Path("requirements/flink.lock"))
     with tempfile.TemporaryDirectory(dir=on_disk()) as place:
         kafka = Kafka(Path(place) / "kafka")
         try:
-            found = compare(kafka, Path(place), python, given.events, given.kills)
+            found = compare(kafka, Path(place), python, given.events, given.kills, given.engine)
         finally:
             kafka.stop()
-    write("flink", found | {"versions": versions})
+    write("flink", found | {"engine": given.engine or "parallelism=1&backend=hashmap", "versions": versions})
     sys.exit(1 if found["mismatches"] or found["kills"] < given.kills else 0)
 
 
-def compare(kafka: Kafka, folder: Path, python: Path, events: int, kills: int) -> dict[str, Any]:
+def compare(kafka: Kafka, folder: Path, python: Path, events: int, kills: int, engine: str = "") -> dict[str, Any]:
     """Both, and where they differ."""
     with step("training, messages"):
         trained(folder / "var", min(150_000, max(20_000, events)))
@@ -64,7 +65,7 @@ def compare(kafka: Kafka, folder: Path, python: Path, events: int, kills: int) -
     with step(f"a job in Flink, {kills} task managers killed"):
         flink = Flink(folder / "flink", python)
         try:
-            done, seconds = in_flink(kafka, folder, python, flink, sum(sent), kills)
+            done, seconds = in_flink(kafka, folder, python, flink, sum(sent), kills, engine)
         finally:
             flink.stop()
     expected = [decided(_manifest(folder), folder / "var", number, PARTITIONS) for number in range(PARTITIONS)]
@@ -85,9 +86,10 @@ def _stream(kafka: Kafka, folder: Path) -> list[str]:
             kafka.url("payments"), "--outcomes", kafka.url("frauds")]
 
 
-def in_flink(kafka: Kafka, folder: Path, python: Path, flink: Flink, messages: int, kills: int) -> tuple[int, float]:
+def in_flink(kafka: Kafka, folder: Path, python: Path, flink: Flink, messages: int, kills: int,
+             more: str) -> tuple[int, float]:
     """Submit the job and kill task managers as it goes; how many were killed, and seconds until it ended."""
-    engine = f"{flink.url}?checkpoints={(folder / 'checkpoints').as_uri()}&every=3s&jars={flink_jars()}"
+    engine = f"{flink.url}?checkpoints={(folder / 'checkpoints').as_uri()}&every=3s&jars={flink_jars()}{'&' if more else ''}{more}"
     command = [str(python), *_stream(kafka, folder), "--decisions", kafka.url("decided"), "--dead-letters", kafka.url("dead"),
                "--entries", kafka.url("entries"), "--until-idle", "1", "--engine", engine]
     began, done = time.monotonic(), 0
