@@ -89,7 +89,7 @@ def _stream(kafka: Kafka, folder: Path) -> list[str]:
 def in_flink(kafka: Kafka, folder: Path, python: Path, flink: Flink, messages: int, kills: int,
              more: str) -> tuple[int, float]:
     """Submit the job and kill task managers as it goes; how many were killed, and seconds until it ended."""
-    engine = f"{flink.url}?checkpoints={(folder / 'checkpoints').as_uri()}&every=3s&jars={flink_jars()}{'&' if more else ''}{more}"
+    engine = f"{flink.url}?checkpoints={(folder / 'checkpoints').as_uri()}&every=3s&jars={flink_jars()}&{more}"
     command = [str(python), *_stream(kafka, folder), "--decisions", kafka.url("decided"), "--dead-letters", kafka.url("dead"),
                "--entries", kafka.url("entries"), "--until-idle", "1", "--engine", engine]
     began, done = time.monotonic(), 0
