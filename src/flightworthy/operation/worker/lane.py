@@ -13,8 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from flightworthy.decision.engine import Engine
-from flightworthy.decision.rooms import Rooms, part_of
+from flightworthy.decision.line import FeatureRows, Line
+from flightworthy.decision.rooms import Rooms, load_models, part_of
 from flightworthy.decision.work import Arrivals, Work
 from flightworthy.ground.clock import Clock
 from flightworthy.ground.errors import FlightworthyError
@@ -264,6 +267,14 @@ class Lane:
     def still_ours(self) -> bool:
         """Whether nobody took the partition up after us. Raises `LedgerError`."""
         return self.engine.ledger.progress(OWNER) == self.setting.token
+
+
+def warm(setting: Setting) -> None:
+    """Load what every takeover needs, so that the first one does not wait a second for it. Raises `ModelError`."""
+    line = Line(setting.pilot, load_models(setting.pilot, Rooms.of(setting.pilot, setting.base).models))
+    line.columns.warm()
+    nothing = np.zeros(0, np.int64)
+    line.features(line.state(), FeatureRows(nothing, [], nothing, nothing.astype(np.float64)))
 
 
 def last_of(work: Work) -> int:

@@ -12,7 +12,7 @@ from flightworthy.ground.collector import rare_collections
 from flightworthy.ground.errors import AdapterError, FlightworthyError, LedgerError
 from flightworthy.integration.streams import Sink, Stream
 from flightworthy.operation.worker.buffers import Buffers
-from flightworthy.operation.worker.lane import Counts, Lane, Setting
+from flightworthy.operation.worker.lane import Counts, Lane, Setting, warm
 from flightworthy.operation.worker.outlet import Outlet
 from flightworthy.operation.worker.pipe import Item, Pipe
 
@@ -65,6 +65,7 @@ class Worker:
     def run(self, stop: Callable[[], bool]) -> Report:
         """Until ``stop`` says so; then every partition is handed over. Raises `DataError`, `AdapterError` where nobody can go on
         without a person: all lanes are left as the ledger has them."""
+        warm(self.setting)
         self.stream.join(self._gain, self._lose)
         with rare_collections():
             try:
