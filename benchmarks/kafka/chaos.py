@@ -255,7 +255,8 @@ def finished(servers: str, group: str) -> bool:
 def judged(servers: Servers, reference: list[Found], plan: Plan) -> dict[str, Any]:
     """A plan and what became of it."""
     ledgers, heard, letters, seconds, ended = one(servers, f"plan{plan.seed}", plan)
-    out: dict[str, Any] = {"seed": plan.seed, "order": [f"{fault} {who} {at:.3f}" for fault, who, at in plan.faults], "faults": len(plan.faults),
+    happened = [f"{fault} {who} {at:.3f}" for fault, who, at in plan.faults]
+    out: dict[str, Any] = {"seed": plan.seed, "order": happened, "faults": len(plan.faults),
                            "seconds": round(seconds, 1), "stuck": int(not ended)}
     out = {**dict.fromkeys(WRONG, 0), "published_again": 0, **out}
     for expected, found in zip(reference, ledgers, strict=True):
