@@ -33,7 +33,8 @@ _log = logging.getLogger("flightworthy.stream")
 # Acts: a worker took a partition up, or left it in order; a batch held nothing to decide; records went before anybody read them.
 TAKEOVER, LEFT, READ, MISSING = "takeover", "left", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
-SNAPSHOT_EVERY = 25_000  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
+SNAPSHOT_EVERY = 8192  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
+_SHARE = 50  # a snapshot that took a second is not made again for so many
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ class Lane:
         self.missing: list[int] = []  # topics of which records are gone that nobody read
         self.held: set[int] = set()  # topics of which nothing more is fetched for now
         self.generation = 0  # how often it was taken up
-        self._saved = 0
+        self.rests = False  # it gets no new batch until nothing is under way: then `rested`
+        self._due: list[int] = []
+        self._saved, self._saved_at, self._took = 0, 0, 0  # entry; instant and duration in nanoseconds
         self._saving: threading.Thread | None = None
 
     # -- taking up and letting go ---------------------------------------------------------------------------------
@@ -112,6 +115,7 @@ class Lane:
             raise
         self.engine, self._saved, self.early = engine, engine.admission.next_seq, Early(engine)
         self.generation += 1
+        self.rests = False
         self.failed = None
 
     def _take_up(self, engine: Engine) -> None:
@@ -245,24 +249,51 @@ class Lane:
         with self._lock:
             self.under_way -= 1
 
+    @property
+    def goes(self) -> bool:
+        """Whether it is taken up and nothing went wrong."""
+        return self.running and self.failed is None
+
     # -- beside ---------------------------------------------------------------------------------------------------
-    def save(self) -> None:
-        """Begin to write a snapshot of the features, in a thread; nothing may be under way."""
+    def look(self) -> None:
+        """See whether outcomes that came early can be taken in, or a snapshot is due; then rest."""
+        try:
+            self._due = self.early.look() if self.sources[1] else []
+        except FlightworthyError as error:
+            self.broke(error)
+            return
+        self.rests = bool(self._due) or self._save_due()
+
+    def rested(self) -> None:
+        """Nothing is under way: do what that is needed for, and go on."""
+        self.rests = False
+        try:
+            if self._due:
+                self.counts.outcomes += self.early.take(self._due)
+            if self._save_due():
+                self._save()
+        except FlightworthyError as error:
+            self.broke(error)
+
+    def _save_due(self) -> bool:
+        """Whether enough came since the last snapshot, and it does not take too much of the time."""
+        saving = self._saving is not None and self._saving.is_alive()
+        return (not saving and self.engine.admission.next_seq - self._saved >= SNAPSHOT_EVERY
+                and self.setting.clock.tick() - self._saved_at >= _SHARE * self._took)
+
+    def _save(self) -> None:
+        """Begin to write a snapshot of the features, in a thread."""
+        self._saved_at = self.setting.clock.tick()
         write, self._saved = self.engine.capture(), self.engine.admission.next_seq
-        self._saving = threading.Thread(target=self._save, args=(write,), name="snapshot", daemon=True)
+        self._saving = threading.Thread(target=self._write, args=(write,), name="snapshot", daemon=True)
         self._saving.start()
 
-    def _save(self, write: Callable[[], None]) -> None:
+    def _write(self, write: Callable[[], None]) -> None:
         try:
             write()
         except (OSError, FlightworthyError) as error:  # a takeover reads a little more
             _log.warning("%s: a snapshot of the features failed: %s", self.sources[0], error)
-
-    @property
-    def save_due(self) -> bool:
-        """Whether enough came since the last snapshot."""
-        saving = self._saving is not None and self._saving.is_alive()
-        return self.running and not saving and self.engine.admission.next_seq - self._saved >= SNAPSHOT_EVERY
+        self._took = self.setting.clock.tick() - self._saved_at
 
     def still_ours(self) -> bool:
         """Whether nobody took the partition up after us. Raises `LedgerError`."""

@@ -83,6 +83,9 @@ class Worker:
         return self.report
 
     def _step(self) -> None:
+        for one in self.lanes.values():
+            if one.rests and one.goes and not one.under_way:
+                one.rested()
         lane, now = self._next(), time.monotonic()
         self._fetch(now, lane is not None)
         if lane is not None and self.lanes.get(lane.number) is lane:  # else the group took it away meanwhile
@@ -126,7 +129,7 @@ class Worker:
     def _next(self) -> Lane | None:
         """The lane whose turn it is, of those that have something; while a commit is under way small batches wait for company."""
         busy = self._pipe.before_commit
-        ready = [lane for lane in self.lanes.values() if lane.running and lane.failed is None and len(lane.buffers)
+        ready = [lane for lane in self.lanes.values() if lane.goes and not lane.rests and len(lane.buffers)
                  and (not busy or len(lane.buffers) >= _WORTH or lane.suspects.alone)]
         if not ready:
             return None
@@ -218,27 +221,13 @@ class Worker:
 
     # -- trouble ------------------------------------------------------------------------------------------------------
     def _tend(self) -> None:
-        saved = False  # one snapshot a round: nobody shall wait for several
         for number, lane in self.lanes.items():
             lane.end = self.stream.end(0, number) or lane.end
-            if lane.running and lane.failed is None:
-                save = lane.save_due and not saved
-                self._tend_one(lane, save)
-                saved |= save
+            if lane.goes:
+                lane.look()
             if lane.failed is not None and number not in self._trouble:
                 self._broken(number, lane)
         self.stream.note({n: (lane.committed[0], lane.committed[1]) for n, lane in self.lanes.items() if lane.running})
-
-    def _tend_one(self, lane: Lane, save: bool) -> None:
-        try:
-            early = lane.early.look() if lane.sources[1] else []
-            if (early or save) and self._settle(lane) and lane.failed is None:
-                if early:
-                    lane.counts.outcomes += lane.early.take(early)
-                if save:
-                    lane.save()
-        except FlightworthyError as error:
-            lane.broke(error)
 
     def _broken(self, number: int, lane: Lane) -> None:
         ours = None if isinstance(lane.failed, FlightworthyError) else lane.failed  # a mistake of ours is said in full
