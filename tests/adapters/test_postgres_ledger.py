@@ -230,3 +230,32 @@ def test_an_id_that_someone_put_there_and_is_no_text_is_said(open_: Callable[...
     ledger._link.write(forge)
     with pytest.raises(LedgerError, match="no text"):
         list(ledger.events(1, 2))
+
+
+@pytest.mark.timeout(60)
+def test_who_still_reads_when_a_ledger_is_closed_hears_of_it(open_: Callable[..., PostgresLedger]) -> None:
+    """A worker whose partition is gone closes its ledger, whatever another thread asks it at that moment."""
+    for _ in range(15):
+        ledger, heard, begun = open_(), list[str](), threading.Barrier(4)
+
+        def read(ledger: PostgresLedger = ledger, heard: list[str] = heard, begun: threading.Barrier = begun) -> None:
+            begun.wait()
+            try:
+                while True:
+                    ledger.quarantine("held", 0, 500)
+                    ledger.last()
+            except LedgerError as error:
+                heard.append(str(error))
+
+        readers = [threading.Thread(target=read, daemon=True) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        begun.wait()
+        ledger.close()
+        ledger.close()
+        for reader in readers:
+            reader.join(8)
+        assert len(heard) == 3
+        assert all("closed" in said for said in heard)
+    with pytest.raises(LedgerError, match="closed"):
+        ledger.last()

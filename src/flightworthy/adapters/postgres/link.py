@@ -8,7 +8,9 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -39,6 +41,7 @@ class Link:
         self._writer: asyncpg.Connection[Any] | None = None
         self._pool: asyncpg.Pool[Any] | None = None
         self._writing = threading.RLock()
+        self._asking, self._closed = threading.Lock(), False
         self._turns = 0
         self._turn_key = int.from_bytes(blake2b(f"turn {schema}".encode(), digest_size=8).digest(), "big", signed=True)
 
@@ -83,7 +86,7 @@ class Link:
             with self._writing:
                 self._turns -= 1
                 if not self._turns:
-                    self._run(self._leave_turn())
+                    self._run(self._leave_turn)
 
     async def _take_turn(self, patience: float) -> None:
         waits = 0 if math.isinf(patience) else max(1, int(1000 * patience))  # milliseconds; 0: for ever
@@ -132,7 +135,7 @@ class Link:
         end, again = time.monotonic() + PATIENCE, False
         while True:
             try:
-                return self._run(act(again))
+                return self._run(partial(act, again))
             except BROKEN as error:
                 if time.monotonic() > end:
                     raise self._said(error) from error
@@ -141,11 +144,21 @@ class Link:
             except asyncpg.PostgresError as error:
                 raise self._said(error) from error
 
-    def _run(self, act: Awaitable[T]) -> T:
+    def _run(self, act: Callable[[], Awaitable[T]]) -> T:
         async def go() -> T:
-            return await act
+            return await act()
 
-        return asyncio.run_coroutine_threadsafe(go(), self._loop).result()
+        with self._asking:
+            if self._closed:
+                raise self._over()
+            answer = asyncio.run_coroutine_threadsafe(go(), self._loop)
+        try:
+            return answer.result()
+        except CancelledError:
+            raise self._over() from None
+
+    def _over(self) -> LedgerError:
+        return LedgerError("the ledger was closed", where=self.where, next_step="open it again")
 
     def _said(self, error: Exception) -> LedgerError:
         """The server's words in ours. Addresses are not among them: they may hold a password."""
@@ -160,18 +173,25 @@ class Link:
                            next_step="see whether the server runs and has space" if may_pass else "")
 
     def close(self) -> None:
-        """End the connections and the thread."""
+        """End the connections and the thread. Who is still asking hears a `LedgerError`."""
         async def end() -> None:
             for held in (self._writer, self._pool):
                 if held is not None:
                     held.terminate()
-            await asyncio.sleep(0)  # let what was ended be cleared away
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.wait([*others, asyncio.ensure_future(asyncio.sleep(0))])  # let what was ended be cleared away
 
-        if not self._loop.is_closed():
-            self._run(end())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        with self._asking:
+            if self._closed:
+                return
+            self._closed = True
+            ended = asyncio.run_coroutine_threadsafe(end(), self._loop)
+        ended.result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 async def _nothing_to_reset(_: asyncpg.Connection[Any]) -> None:

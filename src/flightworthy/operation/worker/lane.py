@@ -179,8 +179,7 @@ class Lane:
         portion = self.buffers.portion(self.suspects.size(self.setting.batch), drained)
         if portion is None:
             return None
-        with self._lock:
-            self.under_way += 1
+        self.begun()
         try:
             return self._prepared(portion)
         except BaseException as error:
@@ -244,8 +243,13 @@ class Lane:
         with self._lock:
             self.failed = self.failed or error
 
+    def begun(self) -> None:
+        """A batch is under way: until it is `over` nobody may take the ledger away."""
+        with self._lock:
+            self.under_way += 1
+
     def over(self) -> None:
-        """A batch has passed, one way or the other."""
+        """It has passed, one way or the other."""
         with self._lock:
             self.under_way -= 1
 

@@ -21,14 +21,13 @@ _LEAVE = 5.0  # seconds
 
 class Item(NamedTuple):
     """What a lane hands over: decisions that are durable, whether records were quarantined beside them, and the last entry they
-    stand for. ``generation``: of the lane, which was taken up anew since when it is another; ``counted``: a batch under way."""
+    stand for. ``generation``: of the lane, which was taken up anew since when it is another."""
 
     lane: Lane
     generation: int
     records: list[Any]
     quarantined: bool
     last: int
-    counted: bool
 
     @property
     def current(self) -> bool:
@@ -48,7 +47,7 @@ class Outlet:
 
     def put(self, lane: Lane, records: list[Any], quarantined: bool, last: int) -> None:
         """What a batch under way came to."""
-        self._queue.put(Item(lane, lane.generation, records, quarantined, last, True))
+        self._queue.put(Item(lane, lane.generation, records, quarantined, last))
 
     def again(self, lane: Lane) -> None:
         """Send what the ledger has and nobody is known to have been told."""
@@ -57,8 +56,10 @@ class Outlet:
         entries = iter(engine.ledger.scan(lane.published + 1, (DECISION,)) if self._decisions else ())
         while chunk := list(islice(entries, _CHUNK)):
             self.republished += len(chunk)
-            self._queue.put(Item(lane, lane.generation, engine.line.records.read_all(chunk), False, chunk[-1].seq, False))
-        self._queue.put(Item(lane, lane.generation, [], True, last, False))
+            lane.begun()
+            self.put(lane, engine.line.records.read_all(chunk), False, chunk[-1].seq)
+        lane.begun()
+        self.put(lane, [], True, last)
 
     def close(self) -> None:
         """Send what is left, and end; what a broker does not take in time is published by whoever is next."""
@@ -98,8 +99,7 @@ class Outlet:
             lane = item.lane
             if item.current:
                 lane.published, lane.dead = max(lane.published, item.last), dead.get(lane, lane.dead)
-            if item.counted:
-                self._done(lane)
+            self._done(lane)
 
     def _send_one(self, item: Item, dead: dict[Lane, int]) -> None:
         lane = item.lane

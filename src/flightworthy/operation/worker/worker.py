@@ -22,7 +22,7 @@ _WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of th
 _WORTH = 256  # records that make a batch worth its own commit while another is under way; fewer travel together
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 1.0)  # seconds until a broken lane is taken up anew: at first, at most
-_LET_GO = 20.0  # seconds to let a lane finish what is under way
+_LET_GO = 20.0  # seconds to let lanes finish what is under way
 _BACKLOG = 2048  # records from which on it pays to work on several batches at once
 _KEEP = 2.0  # seconds after which a worker that has no room still takes a record, only to be heard of by its group
 _STUCK = 120.0  # seconds without a round after which the process is not worth keeping
@@ -72,7 +72,7 @@ class Worker:
                 while not stop():
                     self._step()
             finally:
-                self._leaving = time.monotonic() + _LET_GO  # for all of them: a broker that is away shall not keep us
+                self._leaving = time.monotonic() + _LET_GO
                 try:
                     self.stream.close()
                 finally:
@@ -150,15 +150,15 @@ class Worker:
             waiting = sum(len(other.buffers) for other in self.lanes.values())
             self._pipe.put(Item(lane, *made), alone=waiting < _BACKLOG and len(made[0].results) < _BACKLOG)
             if lane.suspects.alone:
-                self._settle(lane)
+                self._settle(lane, time.monotonic() + _LET_GO)
 
     def _drained(self, lane: Lane) -> tuple[bool, bool]:
         """Of each topic, whether all that the broker is known to have is here."""
         return self.stream.drained(0, lane.number), not lane.sources[1] or self.stream.drained(1, lane.number)
 
-    def _settle(self, lane: Lane) -> bool:
-        """Wait until nothing of a lane is under way; whether that came to pass."""
-        end = time.monotonic() + (_LET_GO if not self._leaving else max(0.0, self._leaving - time.monotonic()))
+    @staticmethod
+    def _settle(lane: Lane, end: float) -> bool:
+        """Wait until nothing of a lane is under way, at most until then; whether that came to pass."""
         while lane.under_way and time.monotonic() < end:
             time.sleep(0.0005)
         return not lane.under_way
@@ -208,11 +208,12 @@ class Worker:
     def _lose(self, numbers: list[int], gone: bool) -> None:
         """Finish what is under way and let go; what is somebody else's already is only let go."""
         _log.info("lost %s%s", numbers, ", they are another's already" if gone else "")
+        end = self._leaving or time.monotonic() + _LET_GO  # for all of them: a broker that is away shall not keep us
         for number in numbers:
             lane, trouble = self.lanes.pop(number), self._trouble.pop(number, None)
             if trouble is not None and trouble.opening is not None:
                 trouble.opening.exception()
-            settled = self._settle(lane)
+            settled = self._settle(lane, end)
             if lane.running and settled and not gone and lane.failed is None:
                 lane.hand_over()
             else:
