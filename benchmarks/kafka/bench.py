@@ -182,8 +182,8 @@ def span(kafka: Kafka, topic: str) -> tuple[float, int]:
 
 
 def halfway(kafka: Kafka, folder: Path, name: str, number: int, rate: int, seconds: int, runs: int = 3) -> dict[str, Any]:
-    """Medians of several runs: of one alone the machine's other moments decide. One more comes before, so that the broker's virtual
-    machine has compiled what these need."""
+    """Medians of several runs: of one alone the machine's other moments decide. One more comes before, so that the broker's
+    virtual machine has compiled what these need."""
     steady(kafka, folder, f"{name}-warm", number, rate, seconds)
     found = [steady(kafka, folder, f"{name}-half{run}", number, rate, seconds) for run in range(runs)]
     out: dict[str, Any] = {key: statistics.median(one[key] for one in found) for key in found[0]}
