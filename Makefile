@@ -113,7 +113,7 @@ stream-chaos: env    ## workers of a stream killed, paused, their broker and led
 	sh services/install.sh
 	$(BIN)/python -m benchmarks.kafka.chaos $(ARGS)
 
-bench-backfill: env  ## features of files larger than memory, beside training and Spark on a sample: make bench-backfill ARGS="--events 8000000"
+bench-backfill: env  ## features of files larger than memory, beside training and Spark on a sample: make bench-backfill ARGS="--events 12000000"
 	sh services/install.sh
 	$(BIN)/python -m benchmarks.backfill $(ARGS)
 

@@ -45,7 +45,7 @@ _PATIENCE = 3600
 def main() -> None:
     """Run and write."""
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--events", type=int, default=8_000_000)
+    args.add_argument("--events", type=int, default=12_000_000)
     args.add_argument("--sample", type=int, default=200_000)
     args.add_argument("--memory", default="256MB")
     given = args.parse_args()

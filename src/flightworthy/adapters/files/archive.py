@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,8 +47,9 @@ class ParquetArchive:
         with self._said():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            # Several threads sort no faster than we decode what they sorted, and need memory for each run that they merge.
             self._db = duckdb.connect(self._folder / "archive.duckdb", config={
-                "memory_limit": f"{memory}B", "temp_directory": str(self._folder / "spilled"), "threads": os.cpu_count() or 1})
+                "memory_limit": f"{memory}B", "temp_directory": str(self._folder / "spilled"), "threads": 1})
             self._db.execute("SET TimeZone = 'UTC';"
                              "CREATE TABLE put (origin BIGINT, id VARCHAR, time BIGINT, label DOUBLE, known BIGINT, body BLOB);"
                              "CREATE TABLE told (origin BIGINT, id VARCHAR, label DOUBLE, known BIGINT)")
