@@ -1,7 +1,9 @@
 """The least a program between two topics can do: consume with the same client, produce as many bytes as a decision has, note how
 far it came. What our worker is held against.
 
-Usage: python -m benchmarks.kafka.bare BROKER TOPIC OUT EVENTS
+Usage: python -m benchmarks.kafka.bare BROKER TOPIC OUT EVENTS [named]
+
+With ``named`` each message begins as a decision does, with the id of its event, so that how long it took can be told.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ _VALUE = b"x" * 400
 
 def main() -> None:
     """Prints events a second."""
-    broker, topic, out, events = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+    broker, topic, out, events, named = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:] == ["named"]
     consumer = Consumer({"bootstrap.servers": broker, "group.id": f"bare-{out}", "enable.auto.commit": False,
                          "auto.offset.reset": "earliest", "queued.min.messages": 50_000})
     producer = Producer({"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 1, "compression.type": "lz4",
@@ -31,9 +33,10 @@ def main() -> None:
         got = [first, *consumer.consume(8191, 0)]
         for message in got:
             message.offset()
+            value = _named(message.value()) if named else _VALUE
             while True:
                 try:
-                    producer.produce(out, _VALUE, message.key(), message.partition())
+                    producer.produce(out, value, message.key(), message.partition())
                     break
                 except BufferError:
                     producer.poll(0.1)
@@ -42,6 +45,10 @@ def main() -> None:
         done += len(got)
     print(done / (time.perf_counter() - started))
     consumer.close()
+
+
+def _named(event: bytes) -> bytes:
+    return (b'{"id":"' + event[19 : event.index(b'"', 19) + 1]).ljust(len(_VALUE), b" ")
 
 
 if __name__ == "__main__":

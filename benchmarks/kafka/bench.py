@@ -181,19 +181,42 @@ def span(kafka: Kafka, topic: str) -> tuple[float, int]:
     return (max(last) - min(first)) / 1000, total
 
 
+class Bare:
+    """The loop that does nothing, as a process beside a sender."""
+
+    def __init__(self, kafka: Kafka, name: str) -> None:
+        kafka.topic(f"{name}-out", PARTITIONS, {"message.timestamp.type": "LogAppendTime"})
+        self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.kafka.bare", kafka.servers, name, f"{name}-out",
+                                          str(10**12), "named"])
+
+    def end(self) -> None:
+        """It keeps nothing."""
+        self._process.kill()
+        self._process.wait()
+
+
 def halfway(kafka: Kafka, folder: Path, name: str, number: int, rate: int, seconds: int, runs: int = 3) -> dict[str, Any]:
     """Medians of several runs: of one alone the machine's other moments decide. One more comes before, so that the broker's
-    virtual machine has compiled what these need."""
-    steady(kafka, folder, f"{name}-warm", number, rate, seconds)
-    found = [steady(kafka, folder, f"{name}-half{run}", number, rate, seconds) for run in range(runs)]
+    virtual machine has compiled what these need. After each the loop that does nothing gets the same."""
+    def run(name: str, start: Callable[[], Workers | Bare]) -> dict[str, Any]:
+        return steady(kafka, folder, name, start, rate, seconds)
+
+    run(f"{name}-warm", lambda: Workers(kafka, folder, f"{name}-warm", number, f"{name}-warm"))
+    found, floor = [], []
+    for one in (f"{name}-half{n}" for n in range(runs)):
+        found.append(run(one, lambda one=one: Workers(kafka, folder, one, number, one)))  # type: ignore[misc]
+        floor.append(run(f"{one}-bare", lambda one=one: Bare(kafka, f"{one}-bare")))  # type: ignore[misc]
     out: dict[str, Any] = {key: statistics.median(one[key] for one in found) for key in found[0]}
-    return out | {"p99_ms_of_each_run": [one["p99_ms_at_50"] for one in found]}
+    out |= {f"bare_{key}": statistics.median(one[key] for one in floor) for key in ("p50_ms_at_50", "p99_ms_at_50")}
+    return out | {"p99_ms_of_each_run": [one["p99_ms_at_50"] for one in found],
+                  "bare_p99_ms_of_each_run": [one["p99_ms_at_50"] for one in floor]}
 
 
-def steady(kafka: Kafka, folder: Path, name: str, number: int, rate: int, seconds: int) -> dict[str, Any]:
+def steady(kafka: Kafka, folder: Path, name: str, start: Callable[[], Workers | Bare], rate: int,
+           seconds: int) -> dict[str, Any]:
     """Latency from the instant a payment was due to its decision in the broker, the first seconds left out."""
     kafka.topic(name, PARTITIONS)
-    workers = Workers(kafka, folder, name, number, name)
+    workers = start()
     try:
         time.sleep(8)  # until they have joined
         warm = 5
@@ -206,7 +229,7 @@ def steady(kafka: Kafka, folder: Path, name: str, number: int, rate: int, second
     started = min(due.values()) + 1000 * warm
     told = ((message.timestamp()[1], due[decision_id(message.value())]) for message in everything(kafka.servers, f"{name}-out"))
     took = sorted(told_at - due_at for told_at, due_at in told if due_at >= started)
-    shutil.rmtree(workers.var)
+    shutil.rmtree(folder / name, ignore_errors=True)
     kafka.forget(name, f"{name}-out")
     return {"half_rate": rate, "latencies": len(took), "sender_late_ms": float(sent.stdout),
             **{f"p{p}_ms_at_50": took[int(len(took) * p / 100)] for p in (50, 99)}, "p999_ms_at_50": took[int(len(took) * 0.999)]}
