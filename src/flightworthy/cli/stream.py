@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import secrets
 import signal
@@ -41,6 +42,7 @@ def run(path: Path, var: Path | None, urls: dict[str, str], options: Options) ->
     pilot = load(path)
     found = _urls(pilot, urls)
     to_stderr()
+    faulthandler.register(signal.SIGUSR1)  # who wonders what a worker does hears where its threads are
     clock = SystemClock()
     remembered = _remembered(options.history, clock)
     stream: Stream = registry.find("streams", found["events"])(found["events"], outcomes=found["outcomes"], group=pilot.name,

@@ -47,7 +47,8 @@ class Stream(Protocol):
         ...
 
     def start(self, partition: int, positions: tuple[int | None, int | None], wanted: bool = True) -> None:
-        """Fetch a partition that is ours from these offsets of events and outcomes on (None: the oldest), or no longer."""
+        """Fetch a partition that is ours from these offsets of events and outcomes on (None: the oldest), or no longer. Raises
+        `AdapterError`; then nothing of it is fetched."""
         ...
 
     def fetch(self, events: int, outcomes: int, wait: float) -> list[Fetched]:

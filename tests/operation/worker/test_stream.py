@@ -171,6 +171,23 @@ def test_a_broker_that_went_keeps_no_worker_from_ending(starter_trained: Trained
     rig.end()
 
 
+@pytest.mark.timeout(120)
+def test_a_broker_that_is_away_when_a_worker_starts_is_waited_for(starter_trained: Trained, tmp_path: Path) -> None:
+    broker = Kafka(tmp_path / "kafka")
+    try:
+        rig = Rig(starter_trained, tmp_path, Topics(broker, "later", 2))
+        rig.topics.send(starter_trained.lines("history", 60))
+        broker.kill()
+        worker = rig.worker()
+        time.sleep(4)
+        assert worker.poll() is None
+        broker.start()
+        until(lambda: len(rig.topics.heard()) == 60)
+        rig.end()
+    finally:
+        broker.stop()
+
+
 @pytest.mark.parametrize("kind", ["events", "outcomes"])
 def test_a_record_that_ends_its_workers_goes_to_quarantine(kind: str, make: Make, starter_trained: Trained) -> None:
     rig = make(1)

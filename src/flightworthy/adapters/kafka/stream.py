@@ -22,6 +22,8 @@ from flightworthy.integration.streams import Fetched
 _log = logging.getLogger("flightworthy.stream")
 _OLDEST, _NEWEST = -2, -1  # librdkafka's OFFSET_BEGINNING and OFFSET_END
 _ANSWER = 10.0  # seconds for the broker to answer
+_PATIENCE = 60.0  # seconds in which a broker that is away when a worker starts may come back
+_MOMENT = 0.5  # seconds in which the client is asked again at once
 _SETTINGS: dict[str, str | int | bool] = {
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,  # a worker that died is missed after six seconds
@@ -92,6 +94,13 @@ class KafkaStream:
         self._rest(partition)
         if not wanted or partition not in self._ours:
             return
+        try:
+            self._begin(partition, positions)
+        except AdapterError:
+            self._rest(partition)
+            raise
+
+    def _begin(self, partition: int, positions: tuple[int | None, int | None]) -> None:
         for kind, consumer in enumerate(self._consumers):
             at = positions[kind]
             one = TopicPartition(self._addresses[kind].topic, partition, _OLDEST if at is None else at)
@@ -105,15 +114,18 @@ class KafkaStream:
 
     @staticmethod
     def _go_to(consumer: Consumer, one: TopicPartition) -> None:
-        """Fetch from an offset on. The client refuses for a moment after a partition was assigned."""
-        end = time.monotonic() + _ANSWER
+        """Fetch from an offset on. The client refuses for a moment after an assignment, and while the broker is away."""
+        end = time.monotonic() + _MOMENT
         while True:
             try:
                 consumer.seek(one)
                 break
             except KafkaException as error:
-                if error.args[0].code() != KafkaError._STATE or time.monotonic() > end:
+                if error.args[0].code() != KafkaError._STATE:
                     raise
+                if time.monotonic() > end:
+                    raise AdapterError("the client does not go to where reading goes on", where=f"{one.topic}/{one.partition}",
+                                       found=error.args[0].str(), retryable=True) from error
                 time.sleep(0.01)
         consumer.resume([one])
 
@@ -255,11 +267,16 @@ def _consumer(address: Address, group: str, member: bool) -> Consumer:
 def _partitions(address: Address) -> int:
     from confluent_kafka.admin import AdminClient
 
-    try:
-        known = AdminClient(address.client(), logger=_log).list_topics(address.topic, timeout=_ANSWER).topics[address.topic]
-    except KafkaException as error:
-        raise AdapterError("the broker does not answer", where=address.servers, found=str(error.args[0].str()), retryable=True,
-                           next_step="see whether it runs, and whether the address is right") from error
+    client, end = AdminClient(address.client(), logger=_log), time.monotonic() + _PATIENCE
+    while True:
+        try:
+            known = client.list_topics(address.topic, timeout=_ANSWER).topics[address.topic]
+            break
+        except KafkaException as error:
+            if time.monotonic() > end:
+                raise AdapterError("the broker does not answer", where=address.servers, found=str(error.args[0].str()),
+                                   retryable=True, next_step="see whether it runs, and whether the address is right") from error
+            _log.warning("%s: the broker does not answer, and is asked again: %s", address.servers, error.args[0].str())
     if known.error is not None:
         raise AdapterError("the broker has no such topic", where=address.servers, found=address.topic,
                            expected=known.error.str(), next_step="make it, with as many partitions as you want workers at most")

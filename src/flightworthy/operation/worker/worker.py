@@ -257,16 +257,22 @@ class Worker:
         lane.open()
         self._outlet.again(lane)
 
+    def _started(self, number: int, lane: Lane) -> AdapterError | None:
+        try:
+            self.stream.start(number, (lane.positions[0], lane.positions[1]))
+        except AdapterError as error:
+            return error
+        return None
+
     def _opened(self, number: int, lane: Lane, trouble: Trouble) -> None:
         assert trouble.opening is not None  # noqa: S101
-        error = trouble.opening.exception()
+        error = trouble.opening.exception() or self._started(number, lane)
         if error is None:
             del self._trouble[number]
             lane.running = True
             self.report.takeovers += 1
             _log.info("%s taken up in %.1f s: %d entries read since the snapshot, on from offset %s", lane.sources[0],
                       time.monotonic() - trouble.since, lane.engine.recovered, lane.positions[0])
-            self.stream.start(number, (lane.positions[0], lane.positions[1]))
             return
         if not isinstance(error, LedgerError) and not getattr(error, "retryable", False):
             raise error
