@@ -12,7 +12,7 @@ import flightworthy
 
 MODULES = [m.name for m in pkgutil.walk_packages(flightworthy.__path__, "flightworthy.")
            if not m.ispkg and not m.name.endswith("__main__")
-           and m.name != "flightworthy.operation.flink.operator"]  # it lives in Flink's own environment
+           and m.name not in ("flightworthy.operation.flink.operator", "flightworthy.operation.spark.tasks")]  # in environments apart
 
 
 @pytest.mark.parametrize("name", MODULES)
