@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ _log = logging.getLogger("flightworthy.stream")
 TAKEOVER, LEFT, READ, MISSING = "takeover", "left", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
 SNAPSHOT_EVERY = 8192  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
-_SHARE = 50  # a snapshot that took a second is not made again for so many
+_SHARE = 50  # a snapshot that took a second of the processor is not made again for so many
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Lane:
         self.generation = 0  # how often it was taken up
         self.rests = False  # it gets no new batch until nothing is under way: then `rested`
         self._due: list[int] = []
-        self._saved, self._saved_at, self._took = 0, 0, 0  # entry; instant and duration in nanoseconds
+        self._saved, self._saved_at, self._took = 0, 0, 0  # entry; instant, and time of the processor, in nanoseconds
         self._saving: threading.Thread | None = None
 
     # -- taking up and letting go ---------------------------------------------------------------------------------
@@ -113,7 +114,8 @@ class Lane:
         except BaseException:
             self._stack.close()
             raise
-        self.engine, self._saved, self.early = engine, engine.admission.next_seq, Early(engine)
+        self.engine, self.early = engine, Early(engine)
+        self._saved = engine.admission.next_seq - engine.recovered  # else whoever is next would read it all again
         self.generation += 1
         self.rests = False
         self.failed = None
@@ -293,11 +295,12 @@ class Lane:
         self._saving.start()
 
     def _write(self, write: Callable[[], None]) -> None:
+        began = time.thread_time_ns()  # by the clock on the wall it would be rare just where there is much to do
         try:
             write()
         except (OSError, FlightworthyError) as error:  # a takeover reads a little more
             _log.warning("%s: a snapshot of the features failed: %s", self.sources[0], error)
-        self._took = self.setting.clock.tick() - self._saved_at
+        self._took = time.thread_time_ns() - began
 
     def still_ours(self) -> bool:
         """Whether nobody took the partition up after us. Raises `LedgerError`."""
