@@ -11,13 +11,13 @@ import numpy as np
 
 from flightworthy.decision.learn import admitted
 from flightworthy.decision.line import FeatureRows, Line
+from flightworthy.decision.work import EVENT
 from flightworthy.integration.archive import UNKNOWN, Archive, Floats, Ints, Put, Told
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
 from flightworthy.integration.outcomes import OutcomeContract
 from flightworthy.integration.sources import AT_ONCE, Records, Row, chunked
 
 Refuse = Callable[[Raw, Rejection], None]
-EVENT = 0
 
 
 @dataclass

@@ -28,7 +28,7 @@ FROM (SELECT put.origin, put.id, put.time, put.body,
       FROM (SELECT * FROM put QUALIFY row_number() OVER (PARTITION BY id ORDER BY origin) = 1) AS put
       LEFT JOIN (SELECT * FROM told QUALIFY row_number() OVER (PARTITION BY id ORDER BY origin DESC) = 1) AS late USING (id))
 """  # noqa: S608 - a number of ours
-# An event is numbered by its place in time, so that outcomes of one instant stand in the order of their events.
+# Outcomes of one instant stand in the order of their events.
 _EFFECTS = """
 SELECT kind, origin, id, label, known, body FROM (
     SELECT 0 AS kind, time AS moment, time, origin, id, label, known, body FROM kept

@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from flightworthy.decision.backfill import EVENT, Backfilled, fitting, table, told
+from flightworthy.decision.backfill import Backfilled, fitting, table, told
 from flightworthy.decision.line import FeatureRows, Line
+from flightworthy.decision.work import EVENT
 from flightworthy.ground import registry
 from flightworthy.integration.archive import UNKNOWN
 from flightworthy.integration.contract import Raw, Rejection
