@@ -47,9 +47,13 @@ class ParquetArchive:
         with self._said():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            # Several threads sort no faster than we decode what they sorted, and need memory for each run that they merge.
-            self._db = duckdb.connect(self._folder / "archive.duckdb", config={
-                "memory_limit": f"{memory}B", "temp_directory": str(self._folder / "spilled"), "threads": 1})
+            try:
+                # Several threads sort no faster than we decode what they sorted, and need memory for each run that they merge.
+                self._db = duckdb.connect(self._folder / "archive.duckdb", config={
+                    "memory_limit": f"{memory}B", "temp_directory": str(self._folder / "spilled"), "threads": 1})
+            except BaseException:
+                shutil.rmtree(self._folder)
+                raise
             self._db.execute("SET TimeZone = 'UTC';"
                              "CREATE TABLE put (origin BIGINT, id VARCHAR, time BIGINT, label DOUBLE, known BIGINT, body BLOB);"
                              "CREATE TABLE told (origin BIGINT, id VARCHAR, label DOUBLE, known BIGINT)")

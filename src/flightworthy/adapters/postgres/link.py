@@ -23,6 +23,7 @@ _TIMEOUT = 10.0  # seconds for one statement
 LONG = 30 * 86_400.0  # seconds for what may take as long as it takes
 _READERS = 4
 _AGAIN = 0.05  # seconds between tries
+_CLEAR = 5.0  # seconds for what was ended to clear away
 T = TypeVar("T")
 BROKEN = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError,
           asyncpg.exceptions.OperatorInterventionError)
@@ -181,7 +182,7 @@ class Link:
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
-            await asyncio.wait([*others, asyncio.ensure_future(asyncio.sleep(0))])  # let what was ended be cleared away
+            await asyncio.wait([*others, asyncio.ensure_future(asyncio.sleep(0))], timeout=_CLEAR)  # what was ended clears away
 
         with self._asking:
             if self._closed:

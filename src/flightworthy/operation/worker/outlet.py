@@ -49,6 +49,10 @@ class Outlet:
         """What a batch under way came to."""
         self._queue.put(Item(lane, lane.generation, records, quarantined, last))
 
+    def room(self) -> bool:
+        """Whether it takes another without making who hands it over wait: not while the broker is away."""
+        return not self._queue.full()
+
     def again(self, lane: Lane) -> None:
         """Send what the ledger has and nobody is known to have been told."""
         engine = lane.engine

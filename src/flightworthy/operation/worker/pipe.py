@@ -27,7 +27,8 @@ class Pipe:
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
-        self._to_score: queue.Queue[Item | None] = queue.Queue(_AHEAD)
+        self._to_score: queue.Queue[Item | None] = queue.Queue()
+        self._room = threading.Semaphore(_AHEAD)  # of those that wait to be scored
         self._to_commit: queue.Queue[Item | None] = queue.Queue(_AHEAD)
         self.before_commit = 0  # batches that did not reach their commit yet
         self._lock = threading.Lock()
@@ -35,16 +36,24 @@ class Pipe:
         for thread in self._threads:
             thread.start()
 
+    def room(self, wait: float) -> bool:
+        """Whether `put` would take a batch without waiting, now or within so many seconds."""
+        free = self._room.acquire(timeout=wait)
+        if free:
+            self._room.release()
+        return free
+
     def put(self, item: Item, alone: bool = False) -> None:
         """Hand a batch over; blocks while too many are under way. ``alone``: nothing waits behind it; then it is taken through at
         once where nothing is under way, since a thread that waits for another loses more than a small batch takes."""
         with self._lock:
             self.before_commit += 1
-            now = alone and self.before_commit == 1
+            now = alone and self.before_commit == 1 and self._outlet.room()
         if now:
             self._score_one(item)
             self._commit_one(item)
         else:
+            self._room.acquire()
             self._to_score.put(item)
 
     def close(self) -> None:
@@ -55,6 +64,7 @@ class Pipe:
 
     def _score(self) -> None:
         while (item := self._to_score.get()) is not None:
+            self._room.release()
             self._score_one(item)
             self._to_commit.put(item)
         self._to_commit.put(None)

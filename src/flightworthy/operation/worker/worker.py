@@ -131,7 +131,7 @@ class Worker:
         busy = self._pipe.before_commit
         ready = [lane for lane in self.lanes.values() if lane.goes and not lane.rests and len(lane.buffers)
                  and (not busy or len(lane.buffers) >= _WORTH or lane.suspects.alone)]
-        if not ready:
+        if not ready or not self._pipe.room(_TEND):  # a broker that is away fills it: the loop goes round all the same
             return None
         lane = min(ready, key=lambda one: one.turn)  # whoever had its turn longest ago
         self._turn += 1
