@@ -141,6 +141,14 @@ class Line:
         """A fresh feature state."""
         return FeatureState(self.plans)
 
+    def warm(self) -> None:
+        """Load all compiled code, also that of a shared state, so that no event waits for it."""
+        nothing, state = np.zeros(0, np.int64), self.state()
+        self.columns.warm()
+        for group in state.groups:
+            group.restore(*group.packed())
+        self.features(state, FeatureRows(nothing, [], nothing, np.zeros(0)))
+
     # -- stages -------------------------------------------------------------------------------------------------
     def features(self, state: FeatureState, rows: FeatureRows) -> Floats:
         """Advance the state by rows; the frame of the event rows."""

@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.fallback import CHAMPION
-from flightworthy.decision.line import FeatureRows, Line
+from flightworthy.decision.line import Line
 from flightworthy.decision.rooms import load_models
 from flightworthy.decision.work import Arrivals
 from flightworthy.ground.errors import FlightworthyError
@@ -54,9 +52,7 @@ def warm(pilot: Path, models: Path) -> None:
     """Load all code that a shard of this pilot needs, and forget the rest: when it begins, pilot and models are read anew."""
     read = load(pilot)
     line = Line(read, load_models(read, models))
-    nothing = np.zeros(0, np.int64)
-    line.columns.warm()
-    line.features(line.state(), FeatureRows(nothing, [], nothing, np.zeros(0)))
+    line.warm()
     line.chain.ask(CHAMPION, line.chain.models[CHAMPION].references[None, :])
 
 
@@ -80,8 +76,8 @@ def main() -> None:
         engine = Engine.open(load(Path(args.pilot)), Path(args.base), models=Path(args.models))
         turn = engine.ledger.turn(math.inf)
         turn.__enter__()  # where another machine writes this ledger, this one stands by until it is gone
-        engine.process(Arrivals([], engine.clock.now()))  # loads all compiled code before the first request does
-        engine.line.columns.warm()
+        engine.process(Arrivals([], engine.clock.now()))
+        engine.line.warm()
         guard(engine)
     except FlightworthyError as error:
         link.sendall(wire.frame(wire.Answers([wire.Told(0, wire.REFUSED, str(error).encode())])))

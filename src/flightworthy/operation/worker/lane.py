@@ -14,10 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from flightworthy.decision.engine import Engine
-from flightworthy.decision.line import FeatureRows, Line
+from flightworthy.decision.line import Line
 from flightworthy.decision.rooms import Rooms, load_models, part_of
 from flightworthy.decision.work import Arrivals, Work
 from flightworthy.ground.clock import Clock
@@ -309,10 +307,7 @@ class Lane:
 
 def warm(setting: Setting) -> None:
     """Load what every takeover needs, so that the first one does not wait a second for it. Raises `ModelError`."""
-    line = Line(setting.pilot, load_models(setting.pilot, Rooms.of(setting.pilot, setting.base).models))
-    line.columns.warm()
-    nothing = np.zeros(0, np.int64)
-    line.features(line.state(), FeatureRows(nothing, [], nothing, nothing.astype(np.float64)))
+    Line(setting.pilot, load_models(setting.pilot, Rooms.of(setting.pilot, setting.base).models)).warm()
 
 
 def last_of(work: Work) -> int:
