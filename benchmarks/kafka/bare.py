@@ -20,7 +20,8 @@ def main() -> None:
     """Prints events a second."""
     broker, topic, out, events, named = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:] == ["named"]
     consumer = Consumer({"bootstrap.servers": broker, "group.id": f"bare-{out}", "enable.auto.commit": False,
-                         "auto.offset.reset": "earliest", "queued.min.messages": 50_000})
+                         "auto.offset.reset": "earliest", "queued.min.messages": 50_000,
+                         "fetch.wait.max.ms": 5, "fetch.min.bytes": 65_536})
     producer = Producer({"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 1, "compression.type": "lz4",
                          "delivery.report.only.error": True})
     consumer.subscribe([topic])

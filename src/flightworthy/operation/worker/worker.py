@@ -61,6 +61,7 @@ class Worker:
         self._trouble: dict[int, Trouble] = {}
         self._seen = -1, time.monotonic()
         self._turn, self._tended, self._asked = 0, time.monotonic(), 0.0
+        self._looks, self._looked = 0, 0.0
 
     def run(self, stop: Callable[[], bool]) -> Report:
         """Until ``stop`` says so; then every partition is handed over. Raises `DataError`, `AdapterError` where nobody can go on
@@ -93,6 +94,9 @@ class Worker:
         if now - self._tended > _TEND:
             self._tended = now
             self._tend()
+        if now - self._looked > _TEND / max(1, len(self.lanes)):
+            self._looked = now
+            self._look()
         if self._trouble:
             self._take_up(now)
 
@@ -224,11 +228,15 @@ class Worker:
     def _tend(self) -> None:
         for number, lane in self.lanes.items():
             lane.end = self.stream.end(0, number) or lane.end
-            if lane.goes:
-                lane.look()
             if lane.failed is not None and number not in self._trouble:
                 self._broken(number, lane)
         self.stream.note({n: (lane.committed[0], lane.committed[1]) for n, lane in self.lanes.items() if lane.running})
+
+    def _look(self) -> None:
+        """At each lane in its turn: did all of them rest at once, events would wait for all their snapshots."""
+        self._looks += 1
+        if going := [lane for lane in self.lanes.values() if lane.goes]:
+            going[self._looks % len(going)].look()
 
     def _broken(self, number: int, lane: Lane) -> None:
         ours = None if isinstance(lane.failed, FlightworthyError) else lane.failed  # a mistake of ours is said in full
