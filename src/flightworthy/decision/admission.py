@@ -16,7 +16,7 @@ from flightworthy.decision.consent import Consents
 from flightworthy.decision.line import Line
 from flightworthy.decision.record import OutcomeRecord
 from flightworthy.decision.work import EVENT, PAST, Arrivals, Earlier, Ints, Repeated, Told, Work
-from flightworthy.governance.ledger import OUTCOME, Entry, Ledger, Quarantined
+from flightworthy.governance.ledger import OUTCOME, Ledger, Quarantined
 from flightworthy.ground.clock import say
 from flightworthy.integration.contract import Raw, Rejection, RejectionError
 from flightworthy.integration.outcomes import Outcome, OutcomeContract
@@ -188,12 +188,13 @@ class Admission:
         rows: list[int] = []
         here: dict[str, int] = {}
         watermark = self.watermark
+        earlier = self._recalled({name: known[name] for name in ids if name in known} if known else {})
         for row, (place, event, name, time) in enumerate(zip(work.at, work.events, ids, work.times.tolist(), strict=True)):
             if name in here:
                 first = here[name]
                 self._repeated(work, place, event, Earlier(0, work.events[rows[first]], time, None, work, first))
-            elif name in known:
-                self._repeated(work, place, event, self._earlier(name, known[name]))
+            elif name in earlier:
+                self._repeated(work, place, event, earlier[name])
             elif time < watermark - self.lateness and work.arrivals.spilled is None:  # who was answered stays answered
                 behind = say((watermark - time) // 1_000_000 * 1_000_000)
                 self._reject(work, place, Rejection(
@@ -260,15 +261,17 @@ class Admission:
 
     def _stored(self, truths: Truths, known: Known) -> dict[str, Earlier]:
         """The events of outcomes that are in flight or in the ledger, read in one go."""
-        found = {truth.event_id: known[truth.event_id] for _, truth in truths if truth.event_id in known}
-        seqs = {name: where for name, where in found.items() if not isinstance(where, Work)}
-        entries = self.ledger.read(list(seqs.values()))
-        read = {name: self._remembered(entry) for name, entry in zip(seqs, entries, strict=True)}
-        return read | {name: self._earlier(name, where) for name, where in found.items() if isinstance(where, Work)}
+        return self._recalled({truth.event_id: known[truth.event_id] for _, truth in truths if truth.event_id in known})
 
-    def _remembered(self, entry: Entry) -> Earlier:
-        record = self.line.records.read(entry)
-        return Earlier(entry.seq, record.event, int(self.line.columns.times([record.event])[0]), record)
+    def _recalled(self, known: Known) -> dict[str, Earlier]:
+        """Events seen before, those of the ledger read in one go: whoever sends again often sends all again."""
+        flying = {name: where for name, where in known.items() if isinstance(where, Work)}
+        seqs = {name: where for name, where in known.items() if not isinstance(where, Work)}
+        records = list(map(self.line.records.read, self.ledger.read(list(seqs.values()))))
+        times = self.line.columns.times([record.event for record in records]).tolist()
+        read = {name: Earlier(seqs[name], record.event, time, record)
+                for name, record, time in zip(seqs, records, times, strict=True)}
+        return read | {name: _under_way(work, work.index[name]) for name, work in flying.items()}
 
     def _recorded(self, truths: Truths) -> dict[str, OutcomeRecord]:
         """The newest recorded outcome of these events, where no newer one is in flight."""
@@ -277,11 +280,9 @@ class Admission:
         entries = self.ledger.read(list(found.values()))
         return {e.key: self.line.records.read(e) for e in entries}
 
-    def _earlier(self, name: str, where: Work | int) -> Earlier:
-        if isinstance(where, Work):
-            row = where.index[name]
-            return Earlier(int(where.seqs[row]), where.events[row], int(where.times[row]), None, where, row)
-        return self._remembered(self.ledger.read([where])[0])
+
+def _under_way(work: Work, row: int) -> Earlier:
+    return Earlier(int(work.seqs[row]), work.events[row], int(work.times[row]), None, work, row)
 
 
 def same(earlier: OutcomeRecord | Outcome | None, truth: Outcome) -> bool:
