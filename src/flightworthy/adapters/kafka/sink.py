@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from flightworthy.adapters.kafka.address import Address
+from flightworthy.adapters.kafka.client_log import client_log
 from flightworthy.adapters.kafka.stream import make_topic, told
 from flightworthy.ground.errors import AdapterError
 from flightworthy.integration.streams import Message
@@ -34,7 +35,7 @@ class KafkaSink:
         if partitions:
             make_topic(address, partitions)
         try:
-            self._producer = Producer({**_SETTINGS, **address.client(), "on_delivery": self._delivered}, logger=_log)
+            self._producer = Producer({**_SETTINGS, **address.client(), "on_delivery": self._delivered}, logger=client_log)
         except KafkaException as error:
             raise told(error, address) from error
 

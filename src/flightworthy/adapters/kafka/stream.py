@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from flightworthy.adapters.kafka.address import Address
+from flightworthy.adapters.kafka.client_log import client_log
 from flightworthy.adapters.kafka.decoding import Decode, decoder
 from flightworthy.adapters.kafka.ends import Ends
 from flightworthy.ground.errors import AdapterError, DataError
@@ -261,7 +262,7 @@ def _consumer(address: Address, group: str, member: bool) -> Consumer:
                 "enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error",
                 "enable.partition.eof": True}
     try:
-        return Consumer(settings, logger=_log)
+        return Consumer(settings, logger=client_log)
     except KafkaException as error:
         raise told(error, address) from error
 
@@ -269,7 +270,7 @@ def _consumer(address: Address, group: str, member: bool) -> Consumer:
 def _partitions(address: Address) -> int:
     from confluent_kafka.admin import AdminClient
 
-    client, end = AdminClient(address.client(), logger=_log), time.monotonic() + _PATIENCE
+    client, end = AdminClient(address.client(), logger=client_log), time.monotonic() + _PATIENCE
     while True:
         try:
             known = client.list_topics(address.topic, timeout=_ANSWER).topics[address.topic]
@@ -289,7 +290,7 @@ def make_topic(address: Address, partitions: int) -> None:
     """Make a topic that keeps everything, unless it is there. Raises `AdapterError`."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    admin = AdminClient(address.client(), logger=_log)
+    admin = AdminClient(address.client(), logger=client_log)
     try:
         admin.create_topics([NewTopic(address.topic, partitions, config={"retention.ms": "-1"})])[address.topic].result(_ANSWER)
     except KafkaException as error:
