@@ -213,11 +213,11 @@ def one(servers: Servers, name: str, plan: Plan | None) -> Run:
     shutil.copy(workers.log, log_of(name))
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         looked = [pool.submit(decided, manifest, var, number, PARTITIONS) for number in range(PARTITIONS)]
+        heard, letters = told(kafka.servers, f"{name}-decisions"), dead_letters(kafka.servers, f"{name}-dead")
         ledgers = [one.result() for one in looked]
-    out = ledgers, told(kafka.servers, f"{name}-decisions"), dead_letters(kafka.servers, f"{name}-dead"), seconds, ended
     kafka.forget(f"{name}-decisions", f"{name}-dead")
     shutil.rmtree(var)
-    return out
+    return ledgers, heard, letters, seconds, ended
 
 
 def log_of(name: str) -> Path:

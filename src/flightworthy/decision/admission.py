@@ -7,7 +7,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from flightworthy.integration.contract import Raw, Rejection, RejectionError
 from flightworthy.integration.outcomes import Outcome, OutcomeContract
 
 _log = logging.getLogger("flightworthy.decision")
+_TOGETHER = 64  # records of a batch with broken ones that are tried at once
 Truths = list[tuple[int, Outcome]]
 Known = Mapping[str, Work | int]  # id → the work it is in, or the number of its ledger entry
 
@@ -107,17 +108,27 @@ class Admission:
         if events is not None:
             work.events = events
             return truths
-        places, read = work.at, self.line.contract.read
-        work.at = at = []
+        places, work.at = work.at, []
+        for start in range(0, len(places), _TOGETHER):
+            self._read_some(work, places[start : start + _TOGETHER])
+        return truths
+
+    def _read_some(self, work: Work, places: Sequence[int]) -> None:
+        """A few records of a batch of which one or another is broken."""
+        raws, at = work.arrivals.raws, cast(list[int], work.at)
+        events = self.line.contract.read_all([raws[i] for i in places])
+        if events is not None:
+            work.events += events
+            at += places
+            return
         for i in places:
             try:
-                work.events.append(read(raws[i]))
+                work.events.append(self.line.contract.read(raws[i]))
                 at.append(i)
             except RejectionError as error:
                 self._reject(work, i, error.rejection)
             except Exception as error:  # noqa: BLE001 - a mistake of ours with one record must not cost those that came with it
                 self._mistaken(work, i, error)
-        return truths
 
     def _check(self, work: Work) -> None:
         """Turn events into numbers; reject what only numbers can tell."""

@@ -125,7 +125,7 @@ class Rig:
         return sum(r.decisions for r in reports), sum(r.mismatches for r in reports)
 
 
-def until(what: Callable[[], Any], seconds: float = 45) -> Any:
+def until(what: Callable[[], Any], seconds: float = 90) -> Any:
     """What it says once that is true."""
     end = time.monotonic() + seconds
     while not (found := what()):

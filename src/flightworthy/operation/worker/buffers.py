@@ -117,11 +117,24 @@ class Buffers:
             events = bisect_right(self.events.moved, self.outcomes.moved[outcomes], hi=events)
         if size == 1 and events and outcomes:  # one record at a time is asked for where one of them ends processes
             events, outcomes = (0, 1) if self.outcomes.moved[0] < self.events.moved[0] else (1, 0)
-        rows = [(at, EVENT, raw, offset) for raw, offset, at in zip(*self.events.take(events), strict=True)]
-        told = [(at, OUTCOME, raw, offset) for raw, offset, at in zip(*self.outcomes.take(outcomes), strict=True)]
-        ordered = sorted(rows + told, key=lambda row: row[:2])
-        if not ordered:
-            return None
-        positions = rows[-1][3] + 1 if rows else None, told[-1][3] + 1 if told else None
-        kinds = [row[1] for row in ordered]
-        return Portion([row[2] for row in ordered], kinds if any(kinds) else None, [row[3] for row in ordered], positions, past)
+        return _in_order(self.events.take(events), self.outcomes.take(outcomes), past) if events or outcomes else None
+
+
+Taken = tuple[list[Raw], list[int], list[int]]  # records, offsets, times
+
+
+def _in_order(events: Taken, told: Taken, past: bool) -> Portion:
+    """Records of both topics by their times, an event before an outcome of the same; both come in order, outcomes are few."""
+    positions = events[1][-1] + 1 if events[1] else None, told[1][-1] + 1 if told[1] else None
+    if not told[0]:
+        return Portion(events[0], None, events[1], positions, past)
+    raws, kinds, offsets = list[Raw](), list[int](), list[int]()
+    start = 0
+    for raw, offset, at in zip(*told, strict=True):
+        stop = bisect_right(events[2], at, lo=start)
+        raws += [*events[0][start:stop], raw]
+        kinds += [EVENT] * (stop - start) + [OUTCOME]
+        offsets += [*events[1][start:stop], offset]
+        start = stop
+    rest = len(events[0]) - start
+    return Portion(raws + events[0][start:], kinds + [EVENT] * rest, offsets + events[1][start:], positions, past)
