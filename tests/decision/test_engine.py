@@ -68,6 +68,19 @@ def test_the_same_event_gets_the_same_decision_and_has_one_effect(open_engine: O
     assert again.ledger.last() == 2
 
 
+def test_a_batch_that_comes_again_is_read_from_the_ledger_in_one_go(open_engine: Open, starter_trained: Trained,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_engine()
+    lines = starter_trained.lines("live", 200)
+    first, reads, read = engine.decide(lines), [], engine.ledger.read
+    monkeypatch.setattr(engine.ledger, "read", lambda seqs: reads.append(len(seqs)) or read(seqs))
+    again = engine.decide([*lines, b"{}", *lines[:3]])
+    assert [(r.seq, r.id, r.outputs, r.action) for r in [*again[:200], *again[201:]]] == [
+        (r.seq, r.id, r.outputs, r.action) for r in [*first, *first[:3]]]
+    assert reads == [200]
+    assert engine.ledger.last() == 200
+
+
 def test_an_id_used_for_another_event_gets_the_first_decision_and_is_quarantined(open_engine: Open,
                                                                                  starter_trained: Trained) -> None:
     engine = open_engine()
