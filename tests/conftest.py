@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from services.kafka import Kafka, kafka_libs
 from services.objects import KEY, SECRET, Objects
 from services.postgres import Postgres, postgres_programs
@@ -24,6 +25,9 @@ from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation import learn
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: OpenMP threads of several would spin for the same cores
+# Pytest limits each test; how long one example takes says more about the machine.
+settings.register_profile("flightworthy", deadline=None)
+settings.load_profile("flightworthy")
 PILOTS = Path(__file__).parent.parent / "src" / "flightworthy" / "pilots"
 
 

@@ -63,7 +63,7 @@ def test_what_stands_in_an_ignored_field_never_stops_the_stream(literal: bytes, 
     assert refusal(lax(), put(literal))[0] == reason
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text(max_size=30).map(str.encode), st.integers(0, len(raw())), st.integers(0, 12), st.booleans())
 def test_any_damage_is_an_event_or_a_rejection(damage: bytes, at: int, gone: int, ignoring: bool) -> None:
     record = raw()[:at] + damage + raw()[at + gone:]

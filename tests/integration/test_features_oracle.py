@@ -112,7 +112,7 @@ def part(rows: Rows, a: int, b: int) -> Rows:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("absent", [", absent: 0", ""])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(arrivals=ARRIVALS, halves=st.sampled_from([2, 6, 200]))
 def test_every_feature_equals_brute_force_sql(absent: str, arrivals: list[tuple[Any, ...]], halves: int) -> None:
     """Counts, sums of money, extremes and last values exactly; means to the last digit; deviations to 1e-12."""
@@ -144,7 +144,7 @@ def test_every_feature_equals_brute_force_sql(absent: str, arrivals: list[tuple[
             np.testing.assert_array_equal(found[:, i], expected / scale, err_msg=column.name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrivals=ARRIVALS, cuts=st.lists(st.integers(0, 60), max_size=8))
 def test_how_arrivals_are_cut_into_batches_changes_no_bit(arrivals: list[tuple[Any, ...]], cuts: list[int]) -> None:
     """One batch, random batches and single rows give the same features and the same state."""

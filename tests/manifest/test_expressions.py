@@ -191,7 +191,7 @@ ROWS = st.lists(st.fixed_dictionaries({
     min_size=1, max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(NUMBERS, BOOLEANS), ROWS)
 def test_a_batch_equals_its_rows_bit_for_bit_and_the_exact_value(text: str, rows: list[dict[str, Any]]) -> None:
     try:
@@ -207,7 +207,7 @@ def test_a_batch_equals_its_rows_bit_for_bit_and_the_exact_value(text: str, rows
         assert (math.isnan(found) and math.isnan(exact)) or math.isclose(found, exact, rel_tol=1e-9), (text, values)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(["*", "/"]), st.decimals(-1000, 1000, places=2)), min_size=1, max_size=8),
        st.decimals(-1000, 1000, places=2))
 def test_products_and_quotients_agree_to_nine_digits(steps: list[tuple[str, Decimal]], start: Decimal) -> None:

@@ -17,7 +17,7 @@ ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(1, 4)), 
     lambda rows: len({label for label, _, _ in rows}) == 2)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ROWS)
 def test_ranking_measures_with_weights_and_ties(rows: list[tuple[bool, int, int]]) -> None:
     y, score, weight = (np.array(column, np.float64) for column in zip(*rows, strict=True))

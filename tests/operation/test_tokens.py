@@ -183,7 +183,7 @@ def ready() -> Iterator[Tokens]:
     server.close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(claims=st.dictionaries(st.sampled_from(list(CLAIMS)), JSON, max_size=3), header=st.dictionaries(st.sampled_from(["kid", "typ", "crit", "b64", "x5u"]), JSON, max_size=1))
 def test_odd_claims_never_raise_and_grant_no_more_than_roles(ready: Tokens, claims: dict[str, Any], header: dict[str, Any]) -> None:
     found = ready.who(signed("ed", header, **claims))

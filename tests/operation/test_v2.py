@@ -275,7 +275,7 @@ def test_the_engine_decides_what_was_read(starter_trained: Trained, open_engine:
     assert {step for path in told["path"] for step in path.split(" > ")} <= {"champion", "baseline", "holdout"}
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.data())
 def test_mutated_bodies_are_read_or_refused(data: st.DataObject) -> None:
     """Whatever the bytes, `read` gives complete events or a `V2Error`."""
