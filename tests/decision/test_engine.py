@@ -21,7 +21,6 @@ from flightworthy.decision.statement import value
 from flightworthy.decision.valuation import FINAL, KNOWN, PENDING, judge
 from flightworthy.decision.work import Arrivals
 from flightworthy.governance.ledger import DECISION, OUTCOME, Block
-from flightworthy.ground.canonical import encode
 from flightworthy.ground.clock import micros
 from flightworthy.ground.errors import DataError, LedgerError, ModelError
 from flightworthy.integration.contract import Rejection
@@ -51,47 +50,6 @@ def test_a_decision_is_complete_and_in_the_ledger_before_it_is_answered(open_eng
     assert stored["path"] == ["champion"]
     assert stored["propensity"] == pytest.approx(0.2 if record.arm == "holdout" else 0.8)
     assert stored["pilot"].hex() == engine.pilot.digest
-
-
-def test_the_same_event_gets_the_same_decision_and_has_one_effect(open_engine: Open, starter_trained: Trained) -> None:
-    """In one batch, in a later call, and after a restart."""
-    engine = open_engine()
-    lines = starter_trained.lines("live", 5)
-    first = engine.decide([lines[0], lines[1], lines[0]])
-    state = engine.state.digest()
-    assert first[0] is first[2]
-    assert encode(engine.decide([lines[1]])[0]) == encode(first[1])
-    assert engine.state.digest() == state
-    engine.close()
-    again = open_engine()
-    assert encode(again.decide([lines[0]])[0]) == encode(first[0])
-    assert again.ledger.last() == 2
-
-
-def test_a_batch_that_comes_again_is_read_from_the_ledger_in_one_go(open_engine: Open, starter_trained: Trained,
-                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = open_engine()
-    lines = starter_trained.lines("live", 200)
-    first, reads, read = engine.decide(lines), [], engine.ledger.read
-    monkeypatch.setattr(engine.ledger, "read", lambda seqs: reads.append(len(seqs)) or read(seqs))
-    again = engine.decide([*lines, b"{}", *lines[:3]])
-    assert [(r.seq, r.id, r.outputs, r.action) for r in [*again[:200], *again[201:]]] == [
-        (r.seq, r.id, r.outputs, r.action) for r in [*first, *first[:3]]]
-    assert reads == [200]
-    assert engine.ledger.last() == 200
-
-
-def test_an_id_used_for_another_event_gets_the_first_decision_and_is_quarantined(open_engine: Open,
-                                                                                 starter_trained: Trained) -> None:
-    engine = open_engine()
-    line = starter_trained.lines("live", 1)[0]
-    other = altered(line, amount=1.25)
-    first, second = engine.decide([line, other])
-    assert second is first
-    third = engine.decide([other])[0]
-    assert encode(third) == encode(first)
-    held = engine.ledger.quarantine()
-    assert [(q.reason, q.raw) for q in held] == [("id_conflict", other)] * 2
 
 
 def test_bad_records_go_to_quarantine_and_do_not_stop_the_others(open_engine: Open, starter_trained: Trained) -> None:
