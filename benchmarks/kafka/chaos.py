@@ -145,6 +145,7 @@ def main() -> None:
     args.add_argument("--events", type=int, default=1_000_000)
     args.add_argument("--first", type=int, default=1, help="seed of the first plan")
     given = args.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # nothing that was started is left behind
     with tempfile.TemporaryDirectory(dir=on_disk()) as place:
         folder = Path(place)
         servers = Servers(Kafka(folder / "kafka"), Postgres(folder / "postgres"), folder)
