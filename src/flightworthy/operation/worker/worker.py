@@ -85,7 +85,9 @@ class Worker:
 
     def _step(self) -> None:
         for one in self.lanes.values():
-            if one.rests and one.goes and not one.under_way:
+            # In this order: a batch that failed says so before it is over. Asked the other way round, one could fail in between,
+            # and a snapshot would hold what the ledger does not.
+            if one.rests and not one.under_way and one.goes:
                 one.rested()
         lane, now = self._next(), time.monotonic()
         self._fetch(now, lane is not None)
