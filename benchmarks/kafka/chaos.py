@@ -267,6 +267,8 @@ def judged(servers: Servers, reference: list[Found], plan: Plan) -> dict[str, An
                                          if name in found.features) + (expected.order != found.order)
         if expected.order != found.order:
             out.setdefault("displaced", []).append(displaced(expected.order, found.order))
+        if apart := found.apart(expected):
+            out.setdefault("apart", []).append({"partition": ledgers.index(found), **apart})
         out["quarantine_differs"] += len(expected.quarantined ^ found.quarantined)
         out["dead_letters_missing"] += len(found.quarantined - letters)
         for name, bits in found.answers.items():

@@ -22,8 +22,8 @@ from flightworthy.operation.worker.lane import TAKEOVER
 @dataclass
 class Found:
     """Of one partition's ledger. ``features``: id → digest of what the model saw and said; ``answers``: id → digest of what is to
-    be told; ``order``: digest of ids in their order; ``moments``: takeovers (instant, by whom), decisions (instant, "") in
-    order."""
+    be told; ``order``: ids in their order; ``moments``: takeovers (instant, by whom), decisions (instant, "") in order;
+    ``takeovers``: decisions before it, by whom, instant."""
 
     decisions: int = 0
     features: dict[str, bytes] = field(default_factory=dict)
@@ -31,6 +31,7 @@ class Found:
     order: list[str] = field(default_factory=list)
     quarantined: set[tuple[str, int, str]] = field(default_factory=set)
     moments: list[tuple[float, str]] = field(default_factory=list)
+    takeovers: list[tuple[int, str, float]] = field(default_factory=list)
 
     def takeover(self, who: str, at: float) -> float | None:
         """Seconds from an instant at which this owner went until the first decision of the next one; None where it was not the
@@ -47,6 +48,16 @@ class Found:
             elif waiting:
                 return moment - at
         return None
+
+    def apart(self, expected: Found) -> dict[str, Any]:
+        """Where features begin to differ from another's, how often they do, and the takeovers, each with the number of decisions
+        before it; empty where they do not."""
+        names = [name for name in expected.features if self.features.get(name, b"") != expected.features[name]]
+        if not names:
+            return {}
+        places = {name: place for place, name in enumerate(self.features)}
+        return {"times": len(names), "first": names[0], "at": places.get(names[0]), "last_at": places.get(names[-1]),
+                "takeovers": self.takeovers}
 
     def resumed(self, at: float) -> float | None:
         """Seconds from an instant to the next decision."""
@@ -75,6 +86,7 @@ def decided(manifest: Path, var: Path, number: int, parts: int) -> Found:
             if entry.kind == ACT:
                 if record.id == TAKEOVER:
                     found.moments.append((record.arrived / 1e6, record.who))
+                    found.takeovers.append((found.decisions, record.who, record.arrived / 1e6))
                 continue
             found.order.append(f"{entry.kind[0]} {entry.key}")
             if entry.kind == OUTCOME:

@@ -16,7 +16,7 @@ from flightworthy.decision.explore import DAY, PROGRESS, Budget
 from flightworthy.decision.fallback import BASELINE, CHALLENGER, DEFAULT, SPILLED, Scored
 from flightworthy.decision.line import FeatureRows, Line, Moments, outcome_record
 from flightworthy.decision.record import VERSION, ActRecord, entries_of
-from flightworthy.decision.recovery import advance_from_ledger, begin
+from flightworthy.decision.recovery import advance_from_ledger, begin, leaf_at
 from flightworthy.decision.rooms import Rooms, load_models, open_model
 from flightworthy.decision.route import CHALLENGED
 from flightworthy.decision.work import OUTCOME, Arrivals, Ints, Result, Spilled, Work
@@ -53,6 +53,7 @@ class Engine:
         self.budget, self._parts = Budget.of_pilot(pilot, parts), parts
         self.fresh = states
         self._snapshots = snapshots
+        self._durable = 0, b""  # number and leaf of the newest entry that is in the ledger and in the state
         self.base = base  # the state of all that expired
         self.recovered = self.recover()
 
@@ -216,8 +217,9 @@ class Engine:
         first, now = self.admission.next_seq, self.clock.now()
         records = [ActRecord(VERSION, ACT, first + i, name, who, said, now) for i, (name, said) in enumerate(done)]
         if records:
-            self.ledger.commit(Block(entries_of(records), **also))
+            self.ledger.commit(Block(entries := entries_of(records), **also))
             self.admission.next_seq += len(records)
+            self._durable = self.admission.next_seq - 1, entries.leaves[-1]
         return records
 
     def kill(self, on: bool, who: str, why: str) -> ActRecord:
@@ -261,10 +263,12 @@ class Engine:
         self.line.follow(course)
         self.line.use(models)
 
-    def commit(self, work: Work, progress: dict[str, int] | None = None) -> None:
-        """Make the batch durable. Raises `LedgerError`; then `recover` before going on."""
-        if work.entries or work.quarantined or progress or work.people:
-            self.ledger.commit(Block(work.entries, work.quarantined, (progress or {}) | work.spent, subjects=work.people))
+    def commit(self, work: Work, progress: dict[str, int] | None = None, settled: Sequence[tuple[int, str]] = ()) -> None:
+        """Make the batch durable, with what it settles in quarantine. Raises `LedgerError`; then `recover` before going on."""
+        if work.entries or work.quarantined or progress or work.people or settled:
+            self.ledger.commit(Block(work.entries, work.quarantined, (progress or {}) | work.spent, settled, work.people))
+        if work.entries:
+            self._durable = work.entries.first + len(work.entries) - 1, work.entries.leaves[-1]
         self.admission.release(work)
 
     @staticmethod
@@ -281,20 +285,35 @@ class Engine:
         if self.vault is not None:
             self.vault.forget()
         stands = self.state.stands(self.ledger.last())
-        saved = None if stands is None else snapshot.Snapshot(*stands)
-        if saved is None and self._snapshots is not None:
-            saved = self._snapshots.restore(self.state, self.pilot.recipe_digest)
-        if saved is not None and saved.seq > self.ledger.last():
-            raise LedgerError("the feature snapshot is ahead of the ledger: entries are missing",
-                              where="" if self._snapshots is None else self._snapshots.where, found=saved.seq,
-                              expected=f"at most {self.ledger.last()}",
-                              next_step="restore the ledger, or delete the snapshot if the loss is accepted")
+        saved = self._restored() if stands is None else snapshot.Snapshot(*stands)
         if saved is None:
             self.state, saved = begin(self.line, self.base)
-        first, self.admission.watermark = saved.seq + 1, saved.watermark
-        count, watermark = advance_from_ledger(self.line, self.state, self.ledger, first)
+        # What is read ends here: an owner of before may still write, and what came after the last look would be skipped.
+        last, self.admission.watermark = self.ledger.last(), saved.watermark
+        return self._read(saved.seq + 1, last)
+
+    def _restored(self) -> snapshot.Snapshot | None:
+        """Where the state stands with its snapshot; None where there is none that is of this ledger."""
+        kept = self._snapshots
+        saved = None if kept is None else kept.restore(self.state, self.pilot.recipe_digest)
+        if kept is None or saved is None:
+            return None
+        if saved.seq > (last := self.ledger.last()):
+            raise LedgerError("the feature snapshot is ahead of the ledger: entries are missing", where=kept.where,
+                              found=saved.seq, expected=f"at most {last}",
+                              next_step="restore the ledger, or delete the snapshot if the loss is accepted")
+        if saved.leaf != leaf_at(self.ledger, saved.seq):
+            _log.warning("the feature snapshot %s is of another entry %d than the ledger's; the state is read from the ledger",
+                         kept.where, saved.seq)
+            return None
+        return saved
+
+    def _read(self, first: int, last: int) -> int:
+        """Take these entries of the ledger in; their number."""
+        count, watermark = advance_from_ledger(self.line, self.state, self.ledger, first, last)
         self.admission.watermark = max(self.admission.watermark, watermark)
-        self.admission.next_seq = self.ledger.last() + 1
+        self.admission.next_seq = last + 1
+        self._durable = last, b"" if self._snapshots is None else leaf_at(self.ledger, last)
         self._settle()
         return count
 
@@ -315,10 +334,7 @@ class Engine:
                 raise
 
     def _take_in(self, last: int) -> None:
-        _, watermark = advance_from_ledger(self.line, self.state, self.ledger, self.admission.next_seq, last)
-        self.admission.watermark = max(self.admission.watermark, watermark)
-        self.admission.next_seq = last + 1
-        self._settle()
+        self._read(self.admission.next_seq, last)
         if self.admission.consents is not None:
             self.admission.consents.forget()
 
@@ -327,12 +343,16 @@ class Engine:
         self.capture()()
 
     def capture(self) -> Callable[[], None]:
-        """What writes a snapshot of the feature state as it is now, whenever it is called, in any thread (all batches must be
-        committed)."""
-        kept = self._snapshots
+        """What writes a snapshot of the feature state as it is now, whenever it is called, in any thread. Raises `LedgerError`
+        where a batch is not committed: the ledger may refuse it."""
+        kept, (durable, leaf) = self._snapshots, self._durable
         if kept is None:
             return lambda: None
-        where = snapshot.Snapshot(self.admission.next_seq - 1, self.admission.watermark)
+        if durable != self.admission.next_seq - 1:
+            raise LedgerError("the feature state has entries that are not in the ledger: no snapshot is made of it",
+                              where=kept.where, found=self.admission.next_seq - 1, expected=f"{durable}",
+                              next_step="commit what is under way, or recover")
+        where = snapshot.Snapshot(durable, self.admission.watermark, leaf)
         captured = snapshot.Captured.of(self.state, where, self.pilot.recipe_digest)
         return lambda: kept.write(captured)
 

@@ -66,11 +66,11 @@ def _send(engine: Engine, held: list[Quarantined], repaired: bytes | None, past:
         conflicts = {q.position for q in work.quarantined}
         through = [q.id for i, (q, result) in enumerate(zip(held, work.results, strict=True))
                    if not isinstance(result, Rejection) and i not in conflicts]
-        engine.ledger.commit(Block(work.entries, (), {}, [(i, "admitted") for i in through], subjects=work.people))
+        work.quarantined = []  # they are held already
+        engine.commit(work, settled=[(i, "admitted") for i in through])
     except BaseException:
         engine.recover()
         raise
-    engine.admission.release(work)
     return through
 
 

@@ -92,6 +92,11 @@ def course_at(line: Line, ledger: Ledger, seq: int) -> Course:
     return course
 
 
+def leaf_at(ledger: Ledger, seq: int) -> bytes:
+    """The leaf of an entry; empty before the first. Raises `LedgerError`."""
+    return ledger.read([seq])[0].leaf if seq else b""
+
+
 def begin(line: Line, base: Path | None) -> tuple[FeatureState, Snapshot]:
     """Where reading the ledger begins: an empty state, or that of all that expired since, where `base` has it."""
     state = line.state()

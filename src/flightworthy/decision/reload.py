@@ -36,8 +36,9 @@ class Renewed:
         `ModelError` when a challenger that was started meanwhile does not."""
         _fits(engine, self.line)
         if self.state is not None:
-            advance_from_ledger(self.line, self.state, engine.ledger, self.seen + 1)
-            self.seen = engine.ledger.last()
+            until = engine.admission.next_seq - 1  # what another writer adds is taken in by the engine's next turn
+            advance_from_ledger(self.line, self.state, engine.ledger, self.seen + 1, until)
+            self.seen = until
 
     def swap(self, engine: Engine) -> None:
         """Put it in place; no batch may be under way. Raises what `catch_up` does; then nothing has changed."""
@@ -62,7 +63,7 @@ def renew(engine: Engine, folder: Path) -> Renewed:
     _try(engine, line)
     if pilot.recipe_digest == engine.pilot.recipe_digest:
         return Renewed(line, None, 0)
-    state, seen = engine.fresh(line), engine.ledger.last()
+    state, seen = engine.fresh(line), min(engine.ledger.last(), engine.admission.next_seq - 1)
     advance_from_ledger(line, state, engine.ledger, 1, seen)
     return Renewed(line, state, seen)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.people import held, scrubbed
-from flightworthy.decision.recovery import ERASURE, advance_from_ledger, begin
+from flightworthy.decision.recovery import ERASURE, advance_from_ledger, begin, leaf_at
 from flightworthy.governance.ledger import ACT, DECISION, HISTORY, OUTCOME
 from flightworthy.governance.log.audit import EXPIRY
 from flightworthy.ground.errors import DataError
@@ -67,7 +67,8 @@ def _keep_state(engine: Engine, last: int) -> None:
     _, watermark = advance_from_ledger(engine.line, state, engine.ledger, saved.seq + 1, last)
     erased = [e.key.partition(":")[2] for e in engine.ledger.scan(1, (ACT,)) if e.key.startswith(f"{ERASURE}:")]
     state.forget(engine.pilot.subject, erased)  # also of those who were erased since
-    snapshot.save(engine.base, state, snapshot.Snapshot(last, max(watermark, saved.watermark)), engine.pilot.recipe_digest)
+    stands = snapshot.Snapshot(last, max(watermark, saved.watermark), leaf_at(engine.ledger, last))
+    snapshot.save(engine.base, state, stands, engine.pilot.recipe_digest)
 
 
 def _go(engine: Engine, who: str, ranges: list[tuple[int, int]], done: Expiry) -> None:

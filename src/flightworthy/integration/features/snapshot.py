@@ -21,10 +21,12 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a saved state stands: the last ledger entry in it, and the newest event time seen."""
+    """Where a saved state stands: the last ledger entry in it, the newest event time seen, and that entry's leaf: whoever has
+    another entry there must not use it. Empty: it does not say."""
 
     seq: int
     watermark: int
+    leaf: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Captured:
 
     def meta(self) -> dict[str, Any]:
         """What it is of, without its words."""
-        return {"format": FORMAT, "recipe": self.recipe, "seq": self.snapshot.seq, "watermark": self.snapshot.watermark}
+        at = self.snapshot
+        return {"format": FORMAT, "recipe": self.recipe, "seq": at.seq, "watermark": at.watermark, "leaf": at.leaf.hex()}
 
 
 @dataclass
@@ -70,7 +73,7 @@ class Saved:
             group.restore(*self.groups[group.plan.name])
         state.interners = {name: Interner([tuple(w) if isinstance(w, list) else w for w in words])
                            for name, words in self.words.items()}
-        return Snapshot(self.meta["seq"], self.meta["watermark"])
+        return Snapshot(self.meta["seq"], self.meta["watermark"], bytes.fromhex(self.meta.get("leaf", "")))
 
 
 class Snapshots(Protocol):
