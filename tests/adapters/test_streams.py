@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 from services.kafka import Kafka
 
 from flightworthy.adapters.kafka.address import Address
@@ -102,6 +104,29 @@ def test_a_topic_that_is_not_there_is_an_error_that_says_so(kafka: Kafka, starte
         open_source(kafka.url("nowhere"), starter_trained.pilot)
     with pytest.raises(AdapterError, match="no such topic"):
         registry.find("streams", "kafka://x/y")(kafka.url("nowhere"))
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("behind", [2, 400])
+def test_a_client_that_went_to_the_end_instead_is_sent_back(behind: int, kafka: Kafka, tmp_path: Path) -> None:
+    """As the client does by itself where it looked the end up when it was sent elsewhere (librdkafka issue 2256)."""
+    from flightworthy.adapters.kafka.stream import KafkaStream
+
+    topic, sink = f"astray-{behind}-{os.getpid()}", sink_of(kafka.topic(f"astray-{behind}-{os.getpid()}"), tmp_path)
+    sink.send([Message(b"k", b"%d" % i) for i in range(1000)])
+    sink.settle()
+    stream, gained, came, end = KafkaStream(Address.of(kafka.url(topic)), None, topic), list[int](), list[int](), time.monotonic() + 40
+    stream.join(gained.extend, lambda *_: None)
+    while not gained:
+        stream.fetch(1, 0, 0.1)
+    stream.start(0, (1000 - behind, None))
+    stream._consumers[0].seek(TopicPartition(topic, 0, 1000))
+    sink.send([Message(b"k", b"%d" % i) for i in range(1000, 1100)])
+    sink.close()
+    while len(came) < behind + 100 and time.monotonic() < end:
+        came += [offset for one in stream.fetch(10_000, 0, 0.1) for offset in one.offsets]
+    stream.close()
+    assert came == list(range(1000 - behind, 1100))
 
 
 @pytest.mark.server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +17,7 @@ from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.streams import Fetched
 from flightworthy.operation.worker.lane import Lane, Setting
-from flightworthy.operation.worker.worker import Worker
+from flightworthy.operation.worker.worker import Trouble, Worker
 from tests.conftest import Trained
 
 
@@ -65,7 +66,7 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
         patched.setattr(lane.engine.ledger, "commit", away)
         with pytest.raises(LedgerError):
             _decide(lane)
-    lane._saved = -(10**6)
+    lane._saved, lane._took = -(10**6), 0
     assert lane.goes  # nobody said yet that it failed
     lane.rested()
     assert not lane.goes
@@ -86,3 +87,15 @@ def test_lanes_are_looked_at_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(6):
         worker._look()
     assert looked == [1, 3, 0, 1, 3, 0]
+
+
+def test_a_partition_that_is_taken_up_goes_first_for_a_moment() -> None:
+    worker, opening = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None)), Future[None]()
+    lane = SimpleNamespace(goes=True, rests=False, turn=0, buffers=[b"1"] * 300, suspects=SimpleNamespace(alone=False))
+    worker.lanes, worker._trouble = cast(Any, {0: lane}), {1: Trouble(0.0, opening=opening)}
+    assert worker._next() is None
+    worker._trouble[1].since -= 3.0  # what takes longer holds nobody up
+    assert worker._next() is cast(Any, lane)
+    worker._trouble[1].since += 3.0
+    opening.set_result(None)
+    assert worker._next() is cast(Any, lane)

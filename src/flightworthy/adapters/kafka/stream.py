@@ -54,6 +54,7 @@ class KafkaStream:
         self._fetching: list[set[int]] = [set() for _ in self._addresses]
         self._ends = [Ends() for _ in self._addresses]
         self._came: list[list[Message]] = [[] for _ in self._addresses]
+        self._astray: list[set[int]] = [set() for _ in self._addresses]  # partitions that are not where they were sent
         self._ours: set[int] = set()
         self._gained: Callable[[list[int]], None] = lambda _: None
         self._lost: Callable[[list[int], bool], None] = lambda *_: None
@@ -113,7 +114,7 @@ class KafkaStream:
                 else:
                     self._go_to(consumer, one)
             self._fetching[kind].add(partition)
-            self._ends[kind].started(partition, at)
+            self._ends[kind].started(partition, at, time.monotonic())
 
     @staticmethod
     def _go_to(consumer: Consumer, one: TopicPartition) -> None:
@@ -136,6 +137,7 @@ class KafkaStream:
         for kind, consumer in enumerate(self._consumers):
             if partition in self._fetching[kind]:
                 self._fetching[kind].discard(partition)
+                self._astray[kind].discard(partition)
                 self._ends[kind].forget(partition)
                 one = TopicPartition(self._addresses[kind].topic, partition)
                 if kind:
@@ -153,12 +155,20 @@ class KafkaStream:
     def _fetch(self, kind: int, most: int, wait: float) -> list[Fetched]:
         consumer, got = self._consumers[kind], self._came[kind]
         with _said(self._addresses[kind]):
+            self._send_back(kind)
             if not got and (first := consumer.poll(wait)) is not None:
                 got.append(first)  # kept where the next call fails: it would not come again
             if got and most > 1:
                 got += consumer.consume(most - 1, 0)
         self._came[kind] = []
         return self._columns(kind, got)
+
+    def _send_back(self, kind: int) -> None:
+        for partition in list(self._astray[kind]):
+            one = TopicPartition(self._addresses[kind].topic, partition, self._ends[kind].next(partition))
+            _log.warning("%s/%d: the client did not go on at %d: it is sent there again", one.topic, partition, one.offset)
+            self._go_to(self._consumers[kind], one)
+            self._astray[kind].discard(partition)
 
     def hold(self, kind: int, partition: int, on: bool) -> None:
         if partition in self._fetching[kind]:
@@ -167,33 +177,38 @@ class KafkaStream:
 
     def _columns(self, kind: int, got: list[Message]) -> list[Fetched]:
         out: dict[int, Fetched] = {}
-        decode, ours, ends = self._decode[kind], self._fetching[kind], self._ends[kind]
+        now = time.monotonic()
+        decode, ours, ends, astray = self._decode[kind], self._fetching[kind], self._ends[kind], self._astray[kind]
         for message in got:
             partition = message.partition()
             if (error := message.error()) is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
                     self._heard(kind, message, error)
-                elif partition in ours:
+                elif partition in ours and partition not in astray:
                     ends.told(partition, self.end(kind, partition))
-                    ends.reached(partition, message.offset(), time.monotonic())
+                    if not ends.reached(partition, message.offset(), now):
+                        astray.add(partition)
                 continue
-            if partition not in ours:
+            if partition not in ours or partition in astray:
                 continue
-            into = out.get(partition)
-            ends.passed(partition, message.offset())
-            if into is None:
+            if (into := out.get(partition)) is None:
                 into = out[partition] = Fetched(kind, partition, [], [], [])
+                ends.told(partition, self.end(kind, partition))
+            if not ends.passed(partition, offset := message.offset(), now):
+                astray.add(partition)
+                continue
             raw: bytes = message.value() or b""
             into.raws.append(raw if decode is None else decode(raw))
-            into.offsets.append(message.offset())
+            into.offsets.append(offset)
             into.stamps.append(message.timestamp()[1] * 1000)
-        return list(out.values())
+        return [one for one in out.values() if one.offsets]
 
     def _heard(self, kind: int, message: Message, error: KafkaError) -> None:
         topic = self._addresses[kind].topic
         if error.code() == KafkaError._AUTO_OFFSET_RESET and self._skip_missing:
             _log.error("%s/%d: records are missing that were not read: %s", topic, message.partition(), error.str())
             self._skipped.append((kind, message.partition()))
+            self._ends[kind].started(message.partition(), None, time.monotonic())
             self._consumers[kind].incremental_unassign([TopicPartition(topic, message.partition())])
             self._consumers[kind].incremental_assign([TopicPartition(topic, message.partition(), _OLDEST)])
             return

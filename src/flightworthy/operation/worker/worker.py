@@ -26,6 +26,7 @@ _LET_GO = 20.0  # seconds to let lanes finish what is under way
 _BACKLOG = 2048  # records from which on it pays to work on several batches at once
 _KEEP = 2.0  # seconds after which a worker that has no room still takes a record, only to be heard of by its group
 _STUCK = 120.0  # seconds without a round after which the process is not worth keeping
+_FIRST = 2.0  # seconds in which a partition that is being taken up goes before batches of the others
 _ANOTHER = 8.0  # seconds in which the group tells a worker that slept whose the partition is now
 
 
@@ -137,12 +138,18 @@ class Worker:
         busy = self._pipe.before_commit
         ready = [lane for lane in self.lanes.values() if lane.goes and not lane.rests and len(lane.buffers)
                  and (not busy or len(lane.buffers) >= _WORTH or lane.suspects.alone)]
-        if not ready or not self._pipe.room(_TEND):  # a broker that is away fills it: the loop goes round all the same
+        if not ready or self._opening() or not self._pipe.room(_TEND):  # a broker that is away fills it: go round
             return None
         lane = min(ready, key=lambda one: one.turn)  # whoever had its turn longest ago
         self._turn += 1
         lane.turn = self._turn
         return lane
+
+    def _opening(self) -> bool:
+        """Whether a partition is being read from its ledger, and only since a moment. Beside batches of others that would take
+        several times as long, and its events are those that wait longest."""
+        since = time.monotonic() - _FIRST
+        return any(t.opening is not None and not t.opening.done() and t.since > since for t in self._trouble.values())
 
     def _advance(self, lane: Lane) -> None:
         try:
