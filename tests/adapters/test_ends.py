@@ -97,10 +97,12 @@ def test_a_client_that_goes_on_elsewhere_is_sent_back_once() -> None:
 
 def test_a_client_may_go_elsewhere_while_it_reads() -> None:
     ends = Ends()
+    ends.told(0, 900)
     ends.started(0, 100, 0.0)
-    ends.told(0, 1000)
     assert ends.passed(0, 100, 0.1)
-    assert ends.passed(0, 150, 0.1)  # of a topic that has gaps: it was there when reading began
+    assert ends.passed(0, 150, 0.1)  # a topic that has gaps: it was there when reading began
+    ends.told(0, 1000)
+    assert not ends.passed(0, 950, 0.2)  # what was the end just before the first record came
     assert not ends.reached(0, 1000, 0.6)
     assert not ends.passed(0, 1001, 0.6)  # and nor does what came since
     assert ends.next(0) == 151
@@ -115,4 +117,4 @@ def test_the_oldest_is_wherever_it_is() -> None:
     ends = Ends()
     ends.started(0, None, 0.0)
     assert ends.passed(0, 5000, 0.1)
-    assert not ends.passed(0, 6000, 0.2)
+    assert not ends.passed(0, 6000, 5.2)

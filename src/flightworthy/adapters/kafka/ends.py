@@ -29,7 +29,8 @@ class Ends:
         self._known: dict[int, int] = {}  # partition → the highest end that the broker was heard to have
         self._doubtful: dict[int, float] = {}  # partition → when its end was said
         self._since: dict[int, float] = {}  # partition → when reading began
-        self._begun: dict[int, int] = {}  # partition → the end that was known when its first record came, 0 before
+        self._least: dict[int, int] = {}  # partition → the end that was known when reading began, 0 where none was
+        self._begun: dict[int, int] = {}  # partition → the end that was known when its first record came
         self._asked: dict[int, int] = {}  # partition → the last offset behind a gap
 
     def started(self, partition: int, offset: int | None, now: float) -> None:
@@ -37,7 +38,7 @@ class Ends:
         self.forget(partition)
         self._next[partition], self._since[partition] = offset or 0, now
         if offset is not None:
-            self._begun[partition] = 0
+            self._least[partition] = self._known.get(partition, 0)
 
     def next(self, partition: int) -> int:
         """The offset at which reading goes on."""
@@ -52,7 +53,7 @@ class Ends:
         if offset > self._next.get(partition, offset) and self._astray(partition, offset, now):
             return False
         self._next[partition] = offset + 1
-        if not self._begun.get(partition):
+        if partition not in self._begun:
             self._begun[partition] = max(self._known.get(partition, 0), offset + 1)
         if partition in self._drained or partition in self._doubtful:
             self._drained.discard(partition)
@@ -72,10 +73,11 @@ class Ends:
 
     def _astray(self, partition: int, offset: int, now: float) -> bool:
         """Whether this lies behind a gap, was not there when reading began, and was not asked for again yet."""
-        begun = self._begun.get(partition, offset + 1)
-        young = not begun or now - self._since.get(partition, now) < _YOUNG
         gap = offset - self._next.get(partition, offset)
-        if gap <= (0 if young else _MARKS) or offset < begun or self._asked.get(partition) == offset:
+        if gap <= 0 or self._asked.get(partition) == offset:
+            return False
+        young = partition not in self._begun or now - self._since[partition] < _YOUNG
+        if offset < (self._least.get(partition, offset + 1) if young else self._begun[partition]) or not (young or gap > _MARKS):
             return False
         self._asked[partition] = offset
         return True
@@ -87,5 +89,5 @@ class Ends:
     def forget(self, partition: int) -> None:
         """It is read no more."""
         self._drained.discard(partition)
-        for known in (self._next, self._doubtful, self._since, self._begun, self._asked):
+        for known in (self._next, self._doubtful, self._since, self._least, self._begun, self._asked):
             known.pop(partition, None)
