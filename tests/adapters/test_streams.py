@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -104,6 +105,28 @@ def test_a_topic_that_is_not_there_is_an_error_that_says_so(kafka: Kafka, starte
         open_source(kafka.url("nowhere"), starter_trained.pilot)
     with pytest.raises(AdapterError, match="no such topic"):
         registry.find("streams", "kafka://x/y")(kafka.url("nowhere"))
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("room", [100_000, 300])
+def test_a_client_that_takes_nothing_any_more_is_replaced(room: int, kafka: Kafka, starter_trained: Trained, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a broker that started again: nothing is lost, and the order stays."""
+    from flightworthy.adapters.kafka import sink as module
+
+    address = kafka.topic(f"replaced-{room}-{os.getpid()}")
+    sink, lines = cast(module.KafkaSink, sink_of(address, tmp_path)), [b"%d" % i for i in range(1000)]
+    sink.send([Message(b"k", line) for line in lines[:100]])
+    sink.settle()
+    monkeypatch.setattr(module, "_STALLED", 1.0)
+    with monkeypatch.context() as patched:
+        patched.setitem(module._SETTINGS, "queue.buffering.max.messages", room)
+        patched.setattr(sink, "_address", Address.of("kafka://127.0.0.1:1/nowhere"))
+        sink._open()  # a client that does not find its broker
+    sink._address = Address.of(address)
+    sink.send([Message(b"k", line) for line in lines[100:]])
+    sink.close()
+    assert read(address, tmp_path, starter_trained) == lines
 
 
 @pytest.mark.server

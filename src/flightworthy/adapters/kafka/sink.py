@@ -17,7 +17,7 @@ from flightworthy.integration.streams import Message
 
 _log = logging.getLogger("flightworthy.stream")
 _WAIT = 0.5  # seconds between two looks
-_SAY_AGAIN = 30.0  # seconds between two lines about a broker that does not take anything
+_STALLED = 30.0  # seconds in which nothing is taken, after which another client sends what waits
 _SETTINGS: dict[str, str | int | bool] = {
     "enable.idempotence": True, "acks": "all",  # in order, none lost, none doubled while this producer lives
     "message.timeout.ms": 0,  # a broker that is away is waited for; what is under way is bounded
@@ -27,35 +27,44 @@ _SETTINGS: dict[str, str | int | bool] = {
 
 
 class KafkaSink:
-    """One idempotent producer."""
+    """One idempotent producer, and another where that one takes nothing any more: a client that found its broker again may still
+    not send (librdkafka issue 3009). What was not settled is sent once more then, in its order."""
 
     def __init__(self, address: Address, partitions: int = 0) -> None:
         """With ``partitions`` a topic that is not there is made with so many."""
-        self._address, self._failed = address, list[KafkaError]()
+        self._address = address
+        self._sent: list[tuple[Message, int]] = []  # since it was settled
         if partitions:
             make_topic(address, partitions)
-        try:
-            self._producer = Producer({**_SETTINGS, **address.client(), "on_delivery": self._delivered}, logger=client_log)
-        except KafkaException as error:
-            raise told(error, address) from error
+        self._open()
 
-    def _delivered(self, error: KafkaError | None, _: Any) -> None:
-        if error is not None:
-            self._failed.append(error)
+    def _open(self) -> None:
+        failed = self._failed = list[KafkaError]()  # each client has its own: what another one gave up does not count
+
+        def delivered(error: KafkaError | None, _: Any) -> None:
+            if error is not None:
+                failed.append(error)
+
+        try:
+            self._producer = Producer({**_SETTINGS, **self._address.client(), "on_delivery": delivered}, logger=client_log)
+        except KafkaException as error:
+            raise told(error, self._address) from error
 
     def send(self, messages: Sequence[Message], partition: int = 0) -> None:
-        topic, produce = self._address.topic, self._producer.produce
+        topic, sent = self._address.topic, self._sent.append
         for message in messages:
             key, value, headers, stamp = message
             try:
-                produce(topic, value, key, partition, headers=list(headers) or None, timestamp=stamp // 1000)
+                self._producer.produce(topic, value, key, partition, headers=list(headers) or None, timestamp=stamp // 1000)
             except (BufferError, KafkaException):
                 self._insist(message, partition)
+            sent((message, partition))
         self._producer.poll(0)
         self._check()
 
     def _insist(self, message: Message, partition: int) -> None:
         """Send what was not taken at once: when there is room, or, where it is too large for the topic, without its value."""
+        began = time.monotonic()
         while True:
             try:
                 self._producer.produce(self._address.topic, message.value, message.key, partition,
@@ -64,6 +73,9 @@ class KafkaSink:
             except BufferError:  # the broker does not keep up: so do we not
                 self._producer.poll(_WAIT)
                 self._check()
+                if time.monotonic() - began > _STALLED:
+                    self._anew()
+                    began = time.monotonic()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE or not message.value:
                     raise told(error, self._address) from error
@@ -71,13 +83,31 @@ class KafkaSink:
                 message = message._replace(value=b"", headers=(*message.headers, left_out))
 
     def settle(self) -> None:
-        said = time.monotonic()
-        while self._producer.flush(_WAIT):
+        try:
+            self._flush()
             self._check()
-            if time.monotonic() - said > _SAY_AGAIN:
-                said = time.monotonic()
-                _log.warning("%s takes nothing: %d messages wait", self._address.topic, len(self._producer))
-        self._check()
+        finally:
+            self._sent.clear()  # where that failed, it is for whoever called to send it again
+
+    def _flush(self) -> None:
+        moved, waiting = time.monotonic(), len(self._producer)
+        while left := self._producer.flush(_WAIT):
+            self._check()
+            if left < waiting:
+                moved, waiting = time.monotonic(), left
+            elif time.monotonic() - moved > _STALLED:
+                self._anew()
+                moved, waiting = time.monotonic(), len(self._producer)
+
+    def _anew(self) -> None:
+        _log.warning("%s takes nothing: the %d messages that wait are sent again by another client", self._address.topic,
+                     len(self._producer))
+        old = self._producer
+        self._open()
+        old.purge()
+        sent, self._sent = self._sent, []
+        for message, partition in sent:
+            self.send([message], partition)
 
     def _check(self) -> None:
         if self._failed:
