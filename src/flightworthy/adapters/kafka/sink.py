@@ -18,10 +18,11 @@ from flightworthy.integration.streams import Message
 _log = logging.getLogger("flightworthy.stream")
 _WAIT = 0.5  # seconds between two looks
 _STALLED = 30.0  # seconds in which nothing is taken, after which another client sends what waits
+_MOST = 100_000  # messages that are under way at once
 _SETTINGS: dict[str, str | int | bool] = {
     "enable.idempotence": True, "acks": "all",  # in order, none lost, none doubled while this producer lives
     "message.timeout.ms": 0,  # a broker that is away is waited for; what is under way is bounded
-    "linger.ms": 1, "compression.type": "lz4", "queue.buffering.max.messages": 100_000,
+    "linger.ms": 1, "compression.type": "lz4", "queue.buffering.max.messages": _MOST,
     "delivery.report.only.error": True, "reconnect.backoff.max.ms": 1000,
 }
 
@@ -61,6 +62,8 @@ class KafkaSink:
             sent((message, partition))
         self._producer.poll(0)
         self._check()
+        if len(self._sent) >= _MOST:
+            self.settle()
 
     def _insist(self, message: Message, partition: int) -> None:
         """Send what was not taken at once: when there is room, or, where it is too large for the topic, without its value."""
