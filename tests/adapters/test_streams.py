@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from services.kafka import Kafka
 
 from flightworthy.adapters.kafka.address import Address
@@ -177,3 +177,19 @@ def test_settings_of_the_client_pass_through_and_the_password_comes_from_outside
     assert (address.topic, address.group) == ("payments", "g")
     assert address.client()["sasl.password"] == "hidden"
     assert address.client()["security.protocol"] == "SASL_SSL"
+
+
+@pytest.mark.server
+def test_what_was_not_taken_is_said_to_whoever_settles(kafka: Kafka, tmp_path: Path) -> None:
+    """Also where it was noticed while somebody else sent: else the first would count as published."""
+    from flightworthy.adapters.kafka import sink as module
+
+    sink = cast(module.KafkaSink, sink_of(kafka.topic(f"refused-{os.getpid()}"), tmp_path))
+    sink.send([Message(b"k", b"1")], partition=0)
+    sink._failed.append(KafkaError(KafkaError.INVALID_MSG))
+    with pytest.raises(AdapterError, match="not taken"):
+        sink.send([Message(b"k", b"2")])
+    with pytest.raises(AdapterError, match="not taken"):
+        sink.settle()
+    sink.send([Message(b"k", b"3")])
+    sink.close()

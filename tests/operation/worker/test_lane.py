@@ -79,7 +79,7 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
     again.ledger.close()
 
 
-def test_lanes_are_looked_at_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lanes_are_looked_at_in_turn() -> None:
     """Did all of them rest at once, events would wait for all their snapshots."""
     looked: list[int] = []
     worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None))

@@ -63,7 +63,8 @@ class KafkaSink:
         self._producer.poll(0)
         self._check()
         if len(self._sent) >= _MOST:
-            self.settle()
+            self._flush()
+            self._sent.clear()
 
     def _insist(self, message: Message, partition: int) -> None:
         """Send what was not taken at once: when there is room, or, where it is too large for the topic, without its value."""
@@ -88,9 +89,9 @@ class KafkaSink:
     def settle(self) -> None:
         try:
             self._flush()
-            self._check()
         finally:
             self._sent.clear()  # where that failed, it is for whoever called to send it again
+            self._failed.clear()  # only here: which of those who sent since then it concerns is not known
 
     def _flush(self) -> None:
         moved, waiting = time.monotonic(), len(self._producer)
@@ -101,6 +102,7 @@ class KafkaSink:
             elif time.monotonic() - moved > _STALLED:
                 self._anew()
                 moved, waiting = time.monotonic(), len(self._producer)
+        self._check()
 
     def _anew(self) -> None:
         _log.warning("%s takes nothing: the %d messages that wait are sent again by another client", self._address.topic,
@@ -114,8 +116,7 @@ class KafkaSink:
 
     def _check(self) -> None:
         if self._failed:
-            failed, self._failed = self._failed, []
-            raise AdapterError(f"{len(failed)} messages were not taken: {failed[0].str()}", where=self._address.topic,
+            raise AdapterError(f"{len(self._failed)} messages were not taken: {self._failed[0].str()}", where=self._address.topic,
                                retryable=True)
 
     def close(self) -> None:
