@@ -62,8 +62,9 @@ class Kafka:
         self._file.write_text(_SETTINGS.format(port=self.port, controller=free_port(), folder=folder) + settings)
         if not (folder / "data" / "meta.properties").exists():
             name = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")  # one in front is an option
-            subprocess.run([*self._java, "kafka.tools.StorageTool", "format", "-t", name, "-c", str(self._file)], check=True,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+            with (folder / "log").open("ab") as log:
+                subprocess.run([*self._java, "kafka.tools.StorageTool", "format", "-t", name, "-c", str(self._file)], check=True,
+                               stdout=log, stderr=log, timeout=60)
         self.start()
 
     def start(self) -> None:

@@ -88,6 +88,7 @@ class Plan:
     seed: int
     faults: list[tuple[str, str, float]] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)  # of broker or ledger: from when to when
+    alone: set[float] = field(default_factory=set)  # when the only worker there was went to sleep: nobody could take over
 
     def run(self, servers: Servers, workers: Workers, done: Any) -> bool:
         """All faults, then wait until everything is decided; false when that took too long."""
@@ -116,6 +117,8 @@ class Plan:
         workers.add()
 
     def _pause(self, servers: Servers, workers: Workers, who: str, rng: random.Random) -> None:
+        if len(workers.alive) == 1:
+            self.alone.add(self.faults[-1][2])
         workers.alive[who].send_signal(signal.SIGSTOP)
         time.sleep(_SESSION + rng.uniform(1.0, 4.0))
         workers.alive[who].send_signal(signal.SIGCONT)
@@ -278,7 +281,9 @@ def judged(servers: Servers, reference: list[Found], plan: Plan) -> dict[str, An
             out["published_again"] += 0 if said is None else said.times - 1
     moments = [(at, found.takeover(who, at)) for fault, who, at in plan.faults if fault in ("kill", "pause") for found in ledgers]
     for name, wanted in (("takeovers_s", False), ("takeovers_beside_other_faults_s", True)):
-        out[name] = [round(s, 2) for at, s in moments if s is not None and plan.disturbed(at, at + s) == wanted]
+        out[name] = [round(s, 2) for at, s in moments
+                     if s is not None and at not in plan.alone and plan.disturbed(at, at + s) == wanted]
+    out["slept_alone_s"] = [round(s, 2) for at, s in moments if s is not None and at in plan.alone]
     if not any(out[name] for name in WRONG) and not os.environ.get("KEEP_LOGS"):
         log_of(f"plan{plan.seed}").unlink()
     backs = [(back, found.resumed(back)) for _, back in plan.outages for found in ledgers]

@@ -89,3 +89,26 @@ def test_what_another_writes_while_the_ledger_is_read_is_not_skipped(open_engine
     assert following.admission.next_seq == 32
     assert following.state.digest() == owner.state.digest()
     ledger.close()
+
+
+def test_an_engine_that_cannot_be_opened_lets_its_ledger_go(open_engine: Open, starter_trained: Trained,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each try of a worker that waits for a server would leave a connection behind."""
+    engine = open_engine()
+    engine.decide(starter_trained.lines("live", 10))
+    engine.ledger.close()
+    kind, closed, times = type(engine.ledger), list[bool](), list[bool]()
+    close = kind.close
+
+    def closing(ledger: Any) -> None:
+        closed.append(True)
+        close(ledger)
+
+    def enough() -> None:
+        times.append(True)
+        raise LedgerError("enough", retryable=True)
+
+    monkeypatch.setattr(kind, "close", closing)
+    with pytest.raises(LedgerError, match="enough"):
+        open_engine(snapshots=False, between=enough)
+    assert (len(closed), len(times)) == (1, 1)

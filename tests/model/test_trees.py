@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flightworthy.ground.errors import ModelError
-from flightworthy.model.lightgbm import Booster, LightGBM
+from flightworthy.model.lightgbm import Booster, LightGBM, _opened
 from flightworthy.model.runtime import Recipe
 from flightworthy.model.trees import Forest, damage, forest
 
@@ -77,8 +77,15 @@ def test_a_text_that_cannot_be_is_not_walked(name: str, change: Any) -> None:
 def test_a_disagreement_is_seen_and_lightgbm_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     made = parts("binary")
     assert isinstance(LightGBM().open(made), Forest)
+    _opened.cache_clear()
     monkeypatch.setattr(Forest, "predict", lambda self, x: Booster(made["booster"]).predict(x) * (1 + 2**-52))
     assert isinstance(LightGBM().open(made), Booster)
+    _opened.cache_clear()
+
+
+def test_whoever_opens_the_same_model_shares_its_trees() -> None:
+    made = parts("binary")
+    assert LightGBM().open(made) is LightGBM().open({"booster": "".join(list(made["booster"]))})
 
 
 def test_a_damaged_text_is_refused_before_the_library_sees_it() -> None:

@@ -43,7 +43,7 @@ class Engine:
     def __init__(self, pilot: Pilot, ledger: Ledger, models: dict[str, LoadedModel], snapshots: snapshot.Snapshots | None = None,
                  clock: Clock | None = None, models_folder: Path = Path(), signers: Sequence[Signer] = (),
                  vault: Vault | None = None, base: Path | None = None, parts: int = 1,
-                 states: Callable[[Line], FeatureState] = Line.state) -> None:
+                 states: Callable[[Line], FeatureState] = Line.state, between: Callable[[], None] = lambda: None) -> None:
         self.pilot, self.ledger, self.clock, self.models_folder = pilot, ledger, clock or SystemClock(), models_folder
         self.publisher = Publisher(ledger, signers) if signers else None
         self.vault = vault
@@ -51,7 +51,7 @@ class Engine:
         self.state: FeatureState
         self.admission: Admission
         self.budget, self._parts = Budget.of_pilot(pilot, parts), parts
-        self.fresh = states
+        self.fresh, self._between = states, between
         self._snapshots = snapshots
         self._durable = 0, b""  # number and leaf of the newest entry that is in the ledger and in the state
         self.base = base  # the state of all that expired
@@ -59,9 +59,9 @@ class Engine:
 
     @classmethod
     def open(cls, pilot: Pilot, base: Path, clock: Clock | None = None, snapshots: bool = True,
-             models: Path | None = None) -> Engine:
+             models: Path | None = None, between: Callable[[], None] = lambda: None) -> Engine:
         """The engine over a pilot's rooms, with its champion and the previous one, recovered to where it stopped; shards
-        share ``models``.
+        share ``models``. ``between`` is called every few thousand entries of the ledger that are read; what it raises ends that.
 
         Raises `ModelError` when no model was trained, `LedgerError` when the ledger cannot be opened, `ProofError` when it is
         not the one its last checkpoint speaks of.
@@ -69,11 +69,15 @@ class Engine:
         rooms = Rooms.of(pilot, base)
         folder = models or rooms.models
         ledger = rooms.open_ledger()
-        shared = rooms.shared_states(ledger)
-        kept = rooms.snapshots(pilot, ledger) if snapshots and shared is None else None
-        return cls(pilot, ledger, load_models(pilot, folder), kept, clock, folder,
-                   signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger), rooms.expired,
-                   rooms.parts, shared or Line.state)
+        try:
+            shared = rooms.shared_states(ledger)
+            kept = rooms.snapshots(pilot, ledger) if snapshots and shared is None else None
+            return cls(pilot, ledger, load_models(pilot, folder), kept, clock, folder,
+                       signers(rooms.open_secrets(), pilot.name, rooms.part), rooms.open_vault(pilot, ledger), rooms.expired,
+                       rooms.parts, shared or Line.state, between)
+        except BaseException:
+            ledger.close()  # whoever tries again opens another
+            raise
 
     def adopt(self, line: Line, state: FeatureState | None) -> None:
         """Go on with another line, and with its feature state where its features are others; a rollout goes on as well. No batch
@@ -310,7 +314,7 @@ class Engine:
 
     def _read(self, first: int, last: int) -> int:
         """Take these entries of the ledger in; their number."""
-        count, watermark = advance_from_ledger(self.line, self.state, self.ledger, first, last)
+        count, watermark = advance_from_ledger(self.line, self.state, self.ledger, first, last, self._between)
         self.admission.watermark = max(self.admission.watermark, watermark)
         self.admission.next_seq = last + 1
         self._durable = last, b"" if self._snapshots is None else leaf_at(self.ledger, last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from pathlib import Path
@@ -114,11 +114,13 @@ def features_of(line: Line, state: FeatureState, stretch: Stretch) -> Any:
 
 
 def advance_from_ledger(line: Line, state: FeatureState, ledger: Ledger, first: int,
-                        until: int | None = None) -> tuple[int, int]:
-    """Apply all entries from ``first`` (as far as ``until``); their number, and the newest event time among them."""
+                        until: int | None = None, between: Callable[[], None] = lambda: None) -> tuple[int, int]:
+    """Apply all entries from ``first`` (as far as ``until``); their number, and the newest event time among them. ``between`` is
+    called before each stretch."""
     count, watermark = 0, -(2**62)
     erased: list[str] = []
     for stretch in stretches(line, ledger, first, until):
+        between()
         told = [event for event, kind in zip(stretch.events, stretch.kinds, strict=True) if kind == 0]
         if told:
             watermark = max(watermark, int(line.columns.times(told).max()))

@@ -5,7 +5,9 @@ An adapter is one callable ``open(url, **options)`` in a `factory` module that i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -19,10 +21,7 @@ def find(kind: str, url: str) -> Callable[..., Any]:
     Raises `AdapterError` when the scheme is unknown, claimed twice, or its driver is not installed.
     """
     scheme = url.partition(":")[0].partition("+")[0]
-    group = f"flightworthy.{kind}"
-    points: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=group):
-        points.setdefault(point.name, []).append(point)
+    points = _claims(f"flightworthy.{kind}", tuple(sys.path))
     if scheme not in points:
         raise AdapterError(f"no adapter for '{scheme}:' among {kind}", found=url, expected="a URL such as file:… or "
                            "sqlite:///…", next_step=nearest(scheme, points))
@@ -31,6 +30,16 @@ def find(kind: str, url: str) -> Callable[..., Any]:
                            next_step=f"uninstall one of {[p.value for p in points[scheme]]}")
     loaded: Callable[..., Any] = points[scheme][0].load()
     return loaded
+
+
+@lru_cache(64)
+def _claims(group: str, _path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
+    """Scheme → who claims it. Kept as long as packages come from the same places: to read the descriptions of all that are
+    installed takes twenty milliseconds, and a partition that is taken up asks three times."""
+    points: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=group):
+        points.setdefault(point.name, []).append(point)
+    return points
 
 
 def missing_extra(package: str, extra: str, url: str) -> AdapterError:

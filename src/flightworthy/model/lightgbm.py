@@ -6,7 +6,7 @@ import ctypes
 import importlib.util
 import logging
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ _OBJECTIVES = {"binary": "binary", "regression": "regression"}
 # Numbers from which on a second thread pays. Below, threads wait for each other (spinning) longer than they work; where
 # the cores are shared, a hundred times longer.
 _WORTH_THREADS = 1_000_000
+_KEPT = 4  # models: champion, previous and challenger are the same in all partitions and shards of a process
 _FLOAT64, _ROW_MAJOR, _NORMAL = 1, 1, 0
 # The parameter block of a model file repeats how it was trained (threads included) and is not read back.
 _SIZES = re.compile(r"\ntree_sizes=[^\n]*\n")
@@ -49,17 +50,7 @@ class LightGBM:
 
     def open(self, parts: Parts) -> Predictor:
         """Our own walk through the trees where it knows all of them and gives LightGBM's bits, else LightGBM itself."""
-        from flightworthy.model.trees import damage, forest
-
-        if wrong := damage(parts["booster"]):
-            raise ModelError("the model's text is damaged", where="model", found=wrong, next_step="train again, or restore it")
-        booster, trees = Booster(parts["booster"]), forest(parts["booster"])
-        if trees is None:
-            return booster
-        if not trees.agrees(booster):  # another version of LightGBM, or a mistake of ours: right, but slower
-            _log.warning("LightGBM's library gives other numbers than our reading of its trees: it is asked instead, more slowly")
-            return booster
-        return trees
+        return _opened(parts["booster"])
 
 
 class Booster:
@@ -98,6 +89,21 @@ class Booster:
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self._library.LGBM_BoosterFree(self._handle)
+
+
+@lru_cache(_KEPT)
+def _opened(text: str) -> Predictor:
+    from flightworthy.model.trees import damage, forest
+
+    if wrong := damage(text):
+        raise ModelError("the model's text is damaged", where="model", found=wrong, next_step="train again, or restore it")
+    booster, trees = Booster(text), forest(text)
+    if trees is None:
+        return booster
+    if not trees.agrees(booster):  # another version of LightGBM, or a mistake of ours: right, but slower
+        _log.warning("LightGBM's library gives other numbers than our reading of its trees: it is asked instead, more slowly")
+        return booster
+    return trees
 
 
 @cache

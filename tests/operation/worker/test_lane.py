@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,8 +17,8 @@ from flightworthy.decision.rooms import Rooms
 from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.streams import Fetched
-from flightworthy.operation.worker.lane import Lane, Setting
-from flightworthy.operation.worker.worker import Trouble, Worker
+from flightworthy.operation.worker.lane import Counts, Lane, Setting
+from flightworthy.operation.worker.worker import FETCH, Trouble, Worker
 from tests.conftest import Trained
 
 
@@ -79,6 +80,42 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
     again.ledger.close()
 
 
+def test_a_partition_that_is_lost_while_it_is_read_is_not_taken_up(lane: Lane, starter_trained: Trained) -> None:
+    """Whoever has it now would be fenced off: a worker that slept may read for seconds after its partition went elsewhere."""
+    _take(lane, starter_trained.lines("live", 60), 0)
+    _decide(lane)
+    last, base = lane.engine.ledger.last(), lane.setting.base
+    lane.drop()
+    late, after = (Lane(Setting(lane.setting.pilot, base, SystemClock(), who, token), 0, 1, ("payments/0", ""))
+                   for who, token in (("late", 2), ("after", 3)))
+    late.give_up()
+    with pytest.raises(LedgerError, match="went to another worker") as said:
+        late.open()
+    assert said.value.retryable
+    after.open()
+    assert after.engine.ledger.last() == last + 1  # its own takeover
+    assert after.still_ours()
+    after.drop()
+
+
+def test_what_is_lost_while_it_is_read_ends_before_anyone_waits_for_it() -> None:
+    said: list[str] = []
+
+    def lane(number: int) -> Any:
+        calls = {name: lambda name=name: said.append(f"{number} {name}") for name in ("give_up", "drop", "hand_over")}
+        return SimpleNamespace(running=number == 2, under_way=0, failed=None, counts=Counts(), **calls)
+
+    class Opening:
+        def exception(self) -> None:
+            said.append("waited")
+
+    worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None))
+    worker.lanes = {number: lane(number) for number in range(3)}
+    worker._trouble = {number: Trouble(0.0, opening=cast(Any, Opening())) for number in range(2)}
+    worker._lose([0, 1, 2], False)
+    assert said == ["0 give_up", "1 give_up", "waited", "0 drop", "waited", "1 drop", "2 hand_over"]
+
+
 def test_lanes_are_looked_at_in_turn() -> None:
     """Did all of them rest at once, events would wait for all their snapshots."""
     looked: list[int] = []
@@ -99,3 +136,22 @@ def test_a_partition_that_is_taken_up_goes_first_for_a_moment() -> None:
     worker._trouble[1].since += 3.0
     opening.set_result(None)
     assert worker._next() is cast(Any, lane)
+
+
+def test_the_loop_leaves_the_interpreter_to_whoever_reads_a_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there is no room for more: it did not wait at all then, and takeovers took twice as long."""
+    waited, asked = list[float](), list[tuple[int, float]]()
+    stream = SimpleNamespace(fetch=lambda events, _, wait: asked.append((events, wait)) or [], skipped=lambda: [])
+    worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, stream))
+    lane = SimpleNamespace(buffers=SimpleNamespace(events=range(FETCH), outcomes=()))
+    worker.lanes = cast(Any, {0: lane})
+    monkeypatch.setattr("flightworthy.operation.worker.worker.time.sleep", waited.append)
+    worker._asked = time.monotonic()
+    worker._fetch(time.monotonic(), False)
+    assert (waited, asked) == ([0.001], [(0, 0.001)])
+    worker._trouble = {1: Trouble(0.0, opening=Future())}
+    worker._fetch(time.monotonic(), False)
+    assert (waited[1:], asked[1:]) == ([0.01], [(0, 0.01)])
+    lane.buffers.events = range(0)
+    worker._fetch(time.monotonic(), False)
+    assert (waited[2:], asked[2:]) == ([], [(FETCH, 0.01)])

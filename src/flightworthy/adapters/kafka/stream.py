@@ -32,7 +32,9 @@ _SETTINGS: dict[str, str | int | bool] = {
     # The broker answers every five milliseconds, or sooner where much came: for each record it would take more of its time
     # than the records do, and leave less to whoever shares its processors.
     "fetch.wait.max.ms": 5, "fetch.min.bytes": 65_536, "fetch.error.backoff.ms": 100,
-    "queued.min.messages": 50_000, "queued.max.messages.kbytes": 65_536,  # beyond that nothing is fetched ahead
+    # A batch is fetched ahead of each partition, and looked for again soon. All of them stand in one row, in which the records of
+    # a partition that was just taken up come last.
+    "queued.min.messages": 8192, "queued.max.messages.kbytes": 65_536, "fetch.queue.backoff.ms": 5,
     "reconnect.backoff.max.ms": 1000, "topic.metadata.refresh.interval.ms": 30_000,
 }
 

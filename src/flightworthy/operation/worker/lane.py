@@ -19,7 +19,7 @@ from flightworthy.decision.line import Line
 from flightworthy.decision.rooms import Rooms, load_models, part_of
 from flightworthy.decision.work import Arrivals, Work
 from flightworthy.ground.clock import Clock
-from flightworthy.ground.errors import FlightworthyError
+from flightworthy.ground.errors import FlightworthyError, LedgerError
 from flightworthy.integration.contract import Rejection
 from flightworthy.integration.streams import Fetched
 from flightworthy.manifest.pilot import Pilot
@@ -89,7 +89,7 @@ class Lane:
         self.suspects = Suspects(sources)
         self.under_way = 0
         self.failed: BaseException | None = None
-        self.running = False
+        self.running = self._given_up = False
         self.turn = 0  # when it last had its turn
         self.missing: list[int] = []  # topics of which records are gone that nobody read
         self.held: set[int] = set()  # topics of which nothing more is fetched for now
@@ -104,7 +104,7 @@ class Lane:
         """Take the partition up where the ledger says it was left. Raises `LedgerError` and what the engine raises."""
         self.drop()
         models = Rooms.of(self.setting.pilot, self.setting.base).models
-        engine = Engine.open(self.setting.pilot, self._folder, self.setting.clock, models=models)
+        engine = Engine.open(self.setting.pilot, self._folder, self.setting.clock, models=models, between=self._go_on)
         self._stack.callback(engine.ledger.close)
         try:
             self._take_up(engine)
@@ -118,6 +118,14 @@ class Lane:
         self.rests = False
         self.failed = None
 
+    def give_up(self) -> None:
+        """It is another worker's: whoever is opening it shall stop. A takeover written down now would fence off the other one."""
+        self._given_up = True
+
+    def _go_on(self) -> None:
+        if self._given_up:
+            raise LedgerError("the partition went to another worker while it was taken up", where=self.sources[0], retryable=True)
+
     def _take_up(self, engine: Engine) -> None:
         known = engine.ledger.positions()
         self.suspects = Suspects.after(known, self.sources, self.positions_of(known))
@@ -129,6 +137,7 @@ class Lane:
         at = self.positions_of(known)
         said = {"partition": self.sources[0], "events": _said(at[0]), "outcomes": _said(at[1]),
                 "unfinished": str(self.suspects.tries)}
+        self._go_on()
         engine.acts(self.setting.who, [(TAKEOVER, said)], progress={OWNER: self.setting.token, **self.suspects.marks, **begin})
         known = engine.ledger.positions()  # whoever owned it may have written until now
         self.positions = self.positions_of(known)

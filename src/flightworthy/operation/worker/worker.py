@@ -19,6 +19,7 @@ from flightworthy.operation.worker.pipe import Item, Pipe
 _log = logging.getLogger("flightworthy.stream")
 FETCH = 16_384  # records at once, and as many may wait for each of its lanes
 _WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of them, while a commit is under way
+_BESIDE = 0.01  # seconds to wait while a partition is read from its ledger, whose threads need the interpreter
 _WORTH = 256  # records that make a batch worth its own commit while another is under way; fewer travel together
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 1.0)  # seconds until a broken lane is taken up anew: at first, at most
@@ -110,7 +111,9 @@ class Worker:
         outcomes = sum(len(lane.buffers.outcomes) for lane in self.lanes.values())
         wanted = FETCH if events < room else 1 if now - self._asked > _KEEP else 0
         self._asked = now if wanted else self._asked
-        wait = 0.0 if ready else _SOON if events or outcomes else _WAIT
+        wait = 0.0 if ready else _BESIDE if self._opening() else _SOON if events or outcomes else _WAIT
+        if not wanted:
+            time.sleep(wait)
         try:
             fetched = self.stream.fetch(wanted, FETCH if outcomes < room else 0, wait)
         except AdapterError as error:
@@ -222,10 +225,13 @@ class Worker:
         """Finish what is under way and let go; what is somebody else's already is only let go."""
         _log.info("lost %s%s", numbers, ", they are another's already" if gone else "")
         end = self._leaving or time.monotonic() + _LET_GO  # for all of them: a broker that is away shall not keep us
-        for number in numbers:
-            lane, trouble = self.lanes.pop(number), self._trouble.pop(number, None)
+        leaving = [(self.lanes.pop(number), self._trouble.pop(number, None)) for number in numbers]
+        for lane, trouble in leaving:
+            if trouble is not None:
+                lane.give_up()
+        for lane, trouble in leaving:
             if trouble is not None and trouble.opening is not None:
-                trouble.opening.exception()
+                trouble.opening.exception()  # what it says is of no account any more
             settled = self._settle(lane, end)
             if lane.running and settled and not gone and lane.failed is None:
                 lane.hand_over()
