@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -111,7 +115,7 @@ def test_a_turn_that_another_took_while_the_server_was_away_is_over(server: Post
     with one.turn():
         proxy.close()
         proxy.cut = "unheard"
-        turn = two._link.turn(30)
+        turn = two._link.turn(math.inf)
         waiting = threading.Thread(target=turn.__enter__)
         waiting.start()
         with pytest.raises(LedgerError, match="PostgreSQL") as away:
@@ -123,6 +127,50 @@ def test_a_turn_that_another_took_while_the_server_was_away_is_over(server: Post
             one.commit(Block(Entries.of(entries(1, 1))))
     turn.__exit__(None, None, None)
     one.close()
+
+
+def test_who_hangs_keeps_nobody_waiting(open_: Callable[..., PostgresLedger], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is stopped, or whose machine is gone, is known to the server as one that says nothing."""
+    monkeypatch.setattr("flightworthy.adapters.postgres.link._HUNG", 1)
+    one, two = open_(), open_()
+    with one.turn():
+        with two.turn(20):
+            two.commit(Block(Entries.of(entries(1, 2))))
+            with pytest.raises(LedgerError, match="another writer took over"):
+                one.commit(Block(Entries.of(entries(1, 1))))
+        one.commit(Block(Entries.of(entries(3, 1))))  # it has the turn again, since nobody else has
+        time.sleep(1.5)  # and hangs once more, on its new line
+        with two.turn(20) as last:
+            assert last == 3
+    one.commit(Block(Entries.of(entries(4, 1))))
+    time.sleep(1.5)
+    writer = one._link._writer
+    assert writer is not None
+    assert not writer.is_closed()  # without a turn it may say nothing as long as it likes
+    with one.turn(math.inf):
+        time.sleep(1.5)
+        with pytest.raises(LedgerError, match="did not let go in time"), two.turn(0.1):
+            pass
+
+
+def test_who_hangs_within_a_transaction_loses_it(open_: Callable[..., PostgresLedger], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flightworthy.adapters.postgres.link._HUNG", 1)
+    one, two, holds = open_(), open_(), threading.Event()
+
+    async def hangs(writer: Any, again: bool) -> bool:
+        async with writer.transaction():
+            if not again:
+                await writer.execute("UPDATE head SET last = last")
+                holds.set()
+                await asyncio.sleep(3)
+            return again
+
+    with ThreadPoolExecutor(1) as pool:
+        tried = pool.submit(one._link.write, hangs)
+        assert holds.wait(10)
+        two.commit(Block(Entries.of(entries(1, 2))))
+        assert not tried.done()
+        assert tried.result(10)
 
 
 def test_a_server_that_is_killed_and_comes_back_is_waited_for(tmp_path: Path) -> None:

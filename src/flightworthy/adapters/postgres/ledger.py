@@ -164,6 +164,7 @@ class PostgresLedger:
 
 async def _expire(writer: asyncpg.Connection[Any], block: Block) -> None:
     compressor = zstandard.ZstdCompressor(level=1)
+    await writer.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # to pack a month anew takes a while
     for first, last in block.expired:
         rows = [tuple(row) for row in await writer.fetch(statements.WITHIN, first, last)]
         await writer.executemany("UPDATE segment SET kinds = $2, seal = $3, body = $4 WHERE first = $1",

@@ -21,6 +21,7 @@ from flightworthy.ground.errors import LedgerError
 PATIENCE = 5.0  # seconds in which a server that went away may come back before anyone hears of it
 _TIMEOUT = 10.0  # seconds for one statement
 LONG = 30 * 86_400.0  # seconds for what may take as long as it takes
+_HUNG = 5  # seconds in which whoever has the turn, or is within a transaction, says nothing: then the server lets go of its line
 _READERS = 4
 _AGAIN = 0.05  # seconds between tries
 _CLEAR = 5.0  # seconds for what was ended to clear away
@@ -43,7 +44,7 @@ class Link:
         self._pool: asyncpg.Pool[Any] | None = None
         self._writing = threading.RLock()
         self._asking, self._closed = threading.Lock(), False
-        self._turns = 0
+        self._turns = self._hung = 0
         self._turn_key = int.from_bytes(blake2b(f"turn {schema}".encode(), digest_size=8).digest(), "big", signed=True)
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -76,9 +77,12 @@ class Link:
 
     @contextmanager
     def turn(self, patience: float) -> Iterator[None]:
-        """Be the only one that writes; waits so many seconds for others. Held across a broken line, unless another was faster."""
+        """Be the only one that writes; waits so many seconds for others (infinity: as long as it takes, and keep it so).
+        Held across a broken line, unless another was faster. The server ends the line of whoever has a turn and says nothing: a
+        process that hangs, or a machine that is gone, would keep everybody else waiting."""
         with self._writing:
             if not self._turns:
+                self._hung = 0 if math.isinf(patience) else _HUNG
                 self._patiently(lambda _: self._take_turn(patience))
             self._turns += 1
         try:
@@ -92,12 +96,17 @@ class Link:
     async def _take_turn(self, patience: float) -> None:
         waits = 0 if math.isinf(patience) else max(1, int(1000 * patience))  # milliseconds; 0: for ever
         await (await self._connected()).execute(
-            f"SET lock_timeout = {waits}; SELECT pg_advisory_lock({self._turn_key}); SET lock_timeout = 0", timeout=LONG)
+            f"SET lock_timeout = {waits}; SELECT pg_advisory_lock({self._turn_key}); SET lock_timeout = 0; {self._patience}",
+            timeout=LONG)
+
+    @property
+    def _patience(self) -> str:
+        return f"SET idle_session_timeout = {1000 * self._hung}"
 
     async def _leave_turn(self) -> None:
         if self._writer is not None and not self._writer.is_closed():  # a closed one holds nothing any more
             try:
-                await self._writer.execute(f"SELECT pg_advisory_unlock({self._turn_key})")
+                await self._writer.execute(f"SELECT pg_advisory_unlock({self._turn_key}); SET idle_session_timeout = 0")
             except (*BROKEN, asyncpg.PostgresError):  # what was written is written; with the line the lock goes too
                 self._writer.terminate()
 
@@ -121,13 +130,18 @@ class Link:
                               found="fsync=off", expected="fsync=on", next_step="set fsync=on and start the server again")
         if await made.fetchval("SHOW synchronous_commit") == "off":
             await made.execute("SET synchronous_commit TO on")
-        if self._turns and not await made.fetchval(f"SELECT pg_try_advisory_lock({self._turn_key})"):
-            raise LedgerError("another writer took over while the server was away", where=self.where,
-                              next_step="stop one of the two, or start this one again")
+        if self._turns:
+            if not await made.fetchval(f"SELECT pg_try_advisory_lock({self._turn_key})"):
+                raise LedgerError("another writer took over while the server was away", where=self.where,
+                                  next_step="stop one of the two, or start this one again")
+            await made.execute(self._patience)
 
     @property
     def _settings(self) -> dict[str, str]:
         return {"search_path": f'"{self.schema}"', "application_name": "flightworthy", "timezone": "UTC",
+                "idle_in_transaction_session_timeout": str(1000 * _HUNG),
+                # A machine that is gone is missed after half a minute; without, after two hours, by a usual system's settings.
+                "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4",
                 "jit": "off",  # compiling a statement takes longer than any of ours runs
                 "enable_seqscan": "off"}  # all of ours have an index; a young table without statistics is thought to be small
 
