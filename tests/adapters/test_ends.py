@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
+
 from flightworthy.adapters.kafka.ends import Ends
 
 
@@ -118,3 +122,16 @@ def test_the_oldest_is_wherever_it_is() -> None:
     ends.started(0, None, 0.0)
     assert ends.passed(0, 5000, 0.1)
     assert not ends.passed(0, 6000, 5.2)
+
+
+def test_an_end_behind_which_more_came_meanwhile_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    ends = Ends()
+    ends.started(0, 7, 0.0)
+    came(ends, 0, 7, 0.1)
+    ends.told(0, 9)
+    assert ends.reached(0, 8, 0.2)  # said many times a second where a topic is written to
+    assert not ends.drained(0, 0.2)
+    assert not caplog.records
+    ended(ends, 0, 500, 0.3)
+    assert caplog.messages[-1] == "partition 0: an end at 500 is not believed yet: 8 is next, 9 are known"

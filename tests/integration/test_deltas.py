@@ -19,7 +19,7 @@ from flightworthy.decision.engine import Engine
 from flightworthy.decision.line import FeatureRows, Line
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.integration.features.deltas import Deltas, Shelf
-from flightworthy.integration.features.snapshot import Captured, Snapshot
+from flightworthy.integration.features.snapshot import Captured, Snapshot, restore, write
 from flightworthy.integration.features.state import FeatureState
 from flightworthy.manifest.load import parse
 from tests.conftest import PILOTS, Trained
@@ -71,6 +71,21 @@ def test_pieces_make_the_state_to_the_bit(shelf: Shelf) -> None:
         found, stands = again(shelf, line)
         assert stands == Snapshot(40 * (turn + 1), turn)
         assert found.digest() == state.digest()
+
+
+def test_what_was_captured_stays_as_it_was(tmp_path: Path) -> None:
+    line = line_of()
+    state, where = line.state(), tmp_path / "features.npz"
+    feed(line, state, 0, 3000, people=300)  # rooms grow on the way
+    then = state.digest()
+    captured = Captured.of(state, Snapshot(3000, 1), line.pilot.recipe_digest)
+    feed(line, state, 3000, 9000, people=900)
+    write(where, captured.arrays())  # it is put together only here
+    found = line.state()
+    assert restore(where, found, line.pilot.recipe_digest) == Snapshot(3000, 1)
+    assert found.digest() == then != state.digest()
+    feed(line, found, 3000, 9000, people=900)
+    assert found.digest() == state.digest()
 
 
 def test_a_piece_holds_what_changed(shelf: Shelf) -> None:

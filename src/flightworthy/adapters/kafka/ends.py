@@ -67,7 +67,9 @@ class Ends:
         if not astray and 0 <= offset - after <= _MARKS and offset >= known:
             self._drained.add(partition)
             return True
-        _log.info("partition %d: an end at %d is not believed yet: %d is next, %d are known", partition, offset, after, known)
+        if offset != after:  # else more came since it was said, many times a second
+            _log.info("partition %d: an end at %d is not believed yet: %d is next, %d are known", partition, offset, after,
+                      known)
         self._doubtful[partition] = now
         return not astray
 

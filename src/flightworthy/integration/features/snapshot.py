@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from flightworthy.ground.errors import DataError
 from flightworthy.ground.files import whole
-from flightworthy.integration.features.state import FeatureState, Interner, Ints
+from flightworthy.integration.features.state import FeatureState, Interner, Ints, Packing
 
 FORMAT = 1
 
@@ -31,20 +32,25 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Captured:
-    """A state that no longer changes. ``groups``: headers (entities, w) and remembered events (n, e) of each, by name; ``words``:
-    of each interner, by name; ``forgot``: how often something was forgotten, after which nothing is where it was."""
+    """A state that no longer changes. ``words``: of each interner, by name; ``stilled``: groups by name; ``forgot``: how often
+    something was forgotten, after which nothing is where it was."""
 
     snapshot: Snapshot
     recipe: str
     words: dict[str, list[Any]]
-    groups: dict[str, tuple[Ints, Ints]]
+    stilled: dict[str, Packing]
     forgot: int = 0
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[Ints, Ints]]:
+        """Headers (entities, w) and remembered events (n, e) of each, by name: for whoever writes them, beside the decisions."""
+        return {name: pack() for name, pack in self.stilled.items()}
 
     @classmethod
     def of(cls, state: FeatureState, snapshot: Snapshot, recipe_digest: str) -> Captured:
         """A copy."""
         return cls(snapshot, recipe_digest, {name: interner.words() for name, interner in state.interners.items()},
-                   {group.plan.name: group.packed() for group in state.groups}, state.forgot)
+                   {group.plan.name: group.stilled() for group in state.groups}, state.forgot)
 
     def arrays(self) -> dict[str, Any]:
         """As they lie in a file."""

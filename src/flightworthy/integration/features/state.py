@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import mmap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from flightworthy.integration.features.plan import GroupPlan
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Packing = Callable[[], tuple[Ints, Ints]]
+_SMALL = 1 << 23  # bytes
 
 
 @dataclass(frozen=True)
@@ -97,20 +100,20 @@ class GroupState:
     def _grow(self) -> None:
         count = int(self.count[0])
         if count >= len(self.headers) or 2 * count >= len(self.table):
-            self.headers = _doubled(self.headers) if count >= len(self.headers) else self.headers
+            self.headers = _grown(self.headers) if count >= len(self.headers) else self.headers
             self.table = np.zeros(2 * len(self.table), np.int64)
             kernel.rehash(self.table, self.headers, count)
         else:
-            self.arena = _doubled(self.arena)
+            self.arena = _grown(self.arena)
 
     def packed(self) -> tuple[Ints, Ints]:
         """Headers and remembered events without gaps: the logical content, whatever the layout in memory."""
-        count = int(self.count[0])
-        headers = self.headers[:count].copy()
-        entries = np.zeros((int((headers[:, 5] - headers[:, 4]).sum()), self.plan.entry_width), np.int64)
-        kernel.pack(self.headers, self.arena, count, entries)
-        headers[:, 2] = 0
-        return headers, entries
+        return _packed(self.headers[: int(self.count[0])], self.arena)
+
+    def stilled(self) -> Packing:
+        """`packed` as it would be now, whenever and in whatever thread it is asked for; here memory is only copied."""
+        headers, arena = self.headers[: int(self.count[0])].copy(), self.arena[: int(self.top[0])].copy()
+        return lambda: _packed(headers, arena)
 
     def restore(self, headers: Ints, entries: Ints) -> None:
         """The inverse of `packed`."""
@@ -217,7 +220,20 @@ class FeatureState:
         return out
 
 
-def _doubled(array: Ints) -> Ints:
-    out = np.zeros((2 * len(array), *array.shape[1:]), np.int64)
+def _packed(headers: Ints, arena: Ints) -> tuple[Ints, Ints]:
+    """Headers, and what they have in the arena, without gaps."""
+    entries = np.empty((int((headers[:, 5] - headers[:, 4]).sum()), arena.shape[1]), np.int64)
+    kernel.pack(headers, arena, len(headers), entries)
+    headers = headers.copy()
+    headers[:, 2] = 0  # where they lie
+    return headers, entries
+
+
+def _grown(array: Ints) -> Ints:
+    """The same with room for more, in pages that the system gives when they are first used. A batch waits for the copy: while
+    that is small the room grows by more, so that larger ones are rarer."""
+    length = (8 if array.nbytes < _SMALL else 2) * len(array)
+    pages = mmap.mmap(-1, length * array[0].nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # `np.zeros` may write zeros
+    out = np.frombuffer(pages, np.int64).reshape(length, *array.shape[1:])
     out[: len(array)] = array
     return out
