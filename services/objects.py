@@ -25,7 +25,7 @@ class Objects:
         self._process = Process(
             [str(program), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-volume.max=8",
              "-master.volumeSizeLimitMB=64", "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={free_port()}",
-             f"-s3.config={access}", "-s3.port.iceberg=0", "-s3.autoCreateBucket", *ports], folder / "log")
+             f"-s3.config={access}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket", *ports], folder / "log")
         if not answers(self.port, 30):
             raise RuntimeError(f"the object store does not answer; see {folder}/log")
 
