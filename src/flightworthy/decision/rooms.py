@@ -112,6 +112,16 @@ def part_of(base: Path, number: int, parts: int) -> Path:
     return base if parts == 1 else base / f"shard-{number + 1}-of-{parts}"
 
 
+def turn_of(folder: Path) -> float:
+    """When a part does what all parts do once in a while, as a fraction of that while (from 0 on): not when the others do.
+
+    >>> turn_of(Path("var/shard-3-of-4")), turn_of(Path("var"))
+    (0.5, 0.0)
+    """
+    number, of, parts = folder.name.removeprefix("shard-").partition("-of-")
+    return (int(number) - 1) / int(parts) if of else 0.0
+
+
 def check_split(pilot: Pilot, parts: int) -> None:
     """Events are split by one entity, so every group of features must be that entity's. Raises `DataError`."""
     others = sorted(plan.name for plan in compile_groups(pilot) if pilot.assigned_by not in plan.key)

@@ -20,10 +20,13 @@ _SAY_AGAIN = 60.0  # seconds between two lines about the same trouble
 
 
 class Publishing:
-    """A thread that publishes what is new, twice a second, has witnesses sign it, and does both once more when it is closed."""
+    """A thread that publishes what is new, twice a second, has witnesses sign it, and does both once more when it is closed.
+    ``turn`` (0 to 1): when in each period, by the clock of the machine; ledgers that all did it at once would keep decisions
+    waiting that come then."""
 
-    def __init__(self, publisher: Publisher, witnessing: Witnessing | None = None, every: float = EVERY) -> None:
-        self._publisher, self._witnessing, self._every = publisher, witnessing, every
+    def __init__(self, publisher: Publisher, witnessing: Witnessing | None = None, every: float = EVERY,
+                 turn: float = 0.0) -> None:
+        self._publisher, self._witnessing, self._every, self._turn = publisher, witnessing, every, turn
         self._over, self._said = threading.Event(), -_SAY_AGAIN
         self._thread = threading.Thread(target=self._run, name="publishing", daemon=True)
         self._thread.start()
@@ -42,7 +45,7 @@ class Publishing:
     def _run(self) -> None:
         over = False
         while not over:
-            over = self._over.wait(self._every)
+            over = self._over.wait(pause(time.monotonic(), self._every, self._turn))
             try:
                 made = self._publisher.publish()
                 if made is not None and self._witnessing is not None:
@@ -54,14 +57,23 @@ class Publishing:
                     _log.error("no checkpoint could be published: %s", error, exc_info=ours)
 
 
-def publishing(engine: Engine) -> AbstractContextManager[object]:
+def pause(now: float, every: float, turn: float) -> float:
+    """Seconds until the next turn, in periods of ``every`` seconds that begin alike in all processes of a machine.
+
+    >>> pause(10.125, 0.5, turn=0.0), pause(10.125, 0.5, turn=0.5)
+    (0.375, 0.125)
+    """
+    return every - (now - turn * every) % every
+
+
+def publishing(engine: Engine, turn: float = 0.0) -> AbstractContextManager[object]:
     """The thread for an engine, as long as the context lasts; nothing where it does not publish. Raises `DataError`,
     `ProofError` when the policy with the witnesses cannot be read."""
     if engine.publisher is None:
         return nullcontext()
     name = engine.pilot.manifest.adapters.witnesses
     witnessing = Witnessing(read_policy(engine.pilot.folder / name), engine.ledger) if name else None
-    return Publishing(engine.publisher, witnessing)
+    return Publishing(engine.publisher, witnessing, turn=turn)
 
 
 def read_policy(path: Path) -> Policy:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -46,6 +47,42 @@ def _decide(lane: Lane) -> None:
         lane.over()
 
 
+def _written(lane: Lane) -> None:
+    assert lane._saving is not None
+    lane._saving.join(20)
+    assert not lane._saving.is_alive()
+
+
+def test_a_partition_rests_until_its_state_is_copied(lane: Lane, starter_trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its snapshot would hold half of what came meanwhile; and what was due is not done twice."""
+    lines, copy, taken = starter_trained.lines("live", 60), Event(), list[int]()
+    _take(lane, lines[:40], 0)
+    _decide(lane)
+    ledger, real = lane.engine.ledger, lane.engine.capture
+    held = ledger.last()
+
+    def slow() -> Any:
+        copy.wait(20)
+        return real()
+
+    monkeypatch.setattr(lane.engine, "capture", slow)
+    monkeypatch.setattr(lane.early, "take", lambda due: taken.extend(due) or len(due))
+    lane._saved, lane._due, lane.rests = -(10**6), [7], True
+    for _ in range(3):
+        lane.rested()  # as the loop asks for as long as it rests
+        lane.look()
+        assert lane.rests
+    copy.set()
+    _written(lane)
+    assert (lane.rests, lane.goes, taken) == (False, True, [7])
+    _take(lane, lines[40:], 40)
+    _decide(lane)
+    after = ledger.last() - held
+    lane.drop()
+    lane.open()
+    assert lane.engine.recovered == after > 0  # the rest is in the snapshot
+
+
 def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter_trained: Trained,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     lines = starter_trained.lines("live", 60)
@@ -70,6 +107,7 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
     lane._saved, lane._took = -(10**6), 0
     assert lane.goes  # nobody said yet that it failed
     lane.rested()
+    _written(lane)
     assert not lane.goes
     assert "not in the ledger" in str(lane.failed)
     lane.open()
@@ -137,6 +175,20 @@ def test_a_partition_that_is_taken_up_goes_first_for_a_moment() -> None:
     assert worker._next() is cast(Any, lane)
     worker._trouble[1].since += 3.0
     opening.set_result(None)
+    assert worker._next() is cast(Any, lane)
+
+
+def test_small_batches_of_a_partition_wait_for_company_and_large_ones_do_not() -> None:
+    worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None))
+    lane = SimpleNamespace(goes=True, rests=False, turn=0, at=time.monotonic() + 60, buffers=[b"1"] * 3,
+                           suspects=SimpleNamespace(alone=False))
+    worker.lanes = cast(Any, {0: lane})
+    assert worker._next() is None
+    lane.buffers = [b"1"] * 300
+    assert worker._next() is cast(Any, lane)
+    lane.buffers, lane.at = [b"1"] * 3, time.monotonic() - 60  # a lone event after a pause waits for nobody
+    assert worker._next() is cast(Any, lane)
+    lane.at, lane.suspects.alone = time.monotonic() + 60, True  # one at a time anyway
     assert worker._next() is cast(Any, lane)
 
 

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 
-_EVERY = 0.25  # seconds, while there are commits: often, so that each time takes few milliseconds
+_EVERY = 0.5  # seconds, while there are commits: often enough that each time takes few milliseconds
 
 
 class Checkpoints:

@@ -15,7 +15,7 @@ from typing import Any
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.fallback import CHAMPION
 from flightworthy.decision.line import Line
-from flightworthy.decision.rooms import load_models
+from flightworthy.decision.rooms import load_models, turn_of
 from flightworthy.decision.work import Arrivals
 from flightworthy.ground.errors import FlightworthyError
 from flightworthy.manifest.load import load
@@ -86,7 +86,7 @@ def main() -> None:
     sys.setswitchinterval(0.001)
     shard = Shard(engine, link, Path(args.pilot))
     shard.send(wire.Answers([wire.Told(0, 200, encode(shard.about()))]))
-    with publishing(engine):
+    with publishing(engine, turn_of(Path(args.base))):
         shard.run()
     turn.__exit__(None, None, None)
     engine.close()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flightworthy.decision.engine import Engine
 from flightworthy.decision.line import Line
-from flightworthy.decision.rooms import Rooms, load_models, part_of
+from flightworthy.decision.rooms import Rooms, load_models, part_of, turn_of
 from flightworthy.decision.work import Arrivals, Work
 from flightworthy.ground.clock import Clock
 from flightworthy.ground.errors import FlightworthyError, LedgerError
@@ -32,7 +31,7 @@ _log = logging.getLogger("flightworthy.stream")
 # Acts: a worker took a partition up, or left it in order; a batch held nothing to decide; records went before anybody read them.
 TAKEOVER, LEFT, READ, MISSING = "takeover", "left", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
-SNAPSHOT_EVERY = 8192  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
+SNAPSHOT_EVERY = 16_384  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
 _SHARE = 50  # a snapshot that took a second of the processor is not made again for so many
 
 
@@ -91,10 +90,12 @@ class Lane:
         self.failed: BaseException | None = None
         self.running = self._given_up = False
         self.turn = 0  # when it last had its turn
+        self.at = 0.0  # when it last had a batch, by `time.monotonic`
         self.missing: list[int] = []  # topics of which records are gone that nobody read
         self.held: set[int] = set()  # topics of which nothing more is fetched for now
         self.generation = 0  # how often it was taken up
         self.rests = False  # it gets no new batch until nothing is under way: then `rested`
+        self._copying = False  # it rests until its state is copied
         self._due: list[int] = []
         self._saved, self._saved_at, self._took = 0, 0, 0  # entry; instant, and time of the processor, in nanoseconds
         self._saving: threading.Thread | None = None
@@ -108,7 +109,7 @@ class Lane:
         self._stack.callback(engine.ledger.close)
         try:
             self._take_up(engine)
-            self._stack.enter_context(publishing(engine))
+            self._stack.enter_context(publishing(engine, turn_of(self._folder)))
         except BaseException:
             self._stack.close()
             raise
@@ -188,6 +189,7 @@ class Lane:
         portion = self.buffers.portion(self.suspects.size(self.setting.batch), drained)
         if portion is None:
             return None
+        self.at = time.monotonic()
         self.begun()
         try:
             return self._prepared(portion)
@@ -270,6 +272,8 @@ class Lane:
     # -- beside ---------------------------------------------------------------------------------------------------
     def look(self) -> None:
         """See whether outcomes that came early can be taken in, or a snapshot is due; then rest."""
+        if self.rests:
+            return  # it was seen
         try:
             self._due = self.early.look() if self.sources[1] else []
         except FlightworthyError as error:
@@ -279,14 +283,18 @@ class Lane:
 
     def rested(self) -> None:
         """Nothing is under way: do what that is needed for, and go on."""
+        if self._copying:
+            return
         self.rests = False
         try:
             if self._due:
                 self.counts.outcomes += self.early.take(self._due)
-            if self._save_due():
-                self._save()
+                self._due = []
         except FlightworthyError as error:
             self.broke(error)
+            return
+        if self._save_due():
+            self._save()
 
     def _save_due(self) -> bool:
         """Whether enough came since the last snapshot, and it does not take too much of the time."""
@@ -295,14 +303,21 @@ class Lane:
                 and self.setting.clock.tick() - self._saved_at >= _SHARE * self._took)
 
     def _save(self) -> None:
-        """Begin to write a snapshot of the features, in a thread."""
-        self._saved_at = self.setting.clock.tick()
-        write, self._saved = self.engine.capture(), self.engine.admission.next_seq
-        self._saving = threading.Thread(target=self._write, args=(write,), name="snapshot", daemon=True)
+        """Write a snapshot of the features, in a thread. The partition rests until its state is copied; the others go on."""
+        self._saved_at, self._saved = self.setting.clock.tick(), self.engine.admission.next_seq
+        self.rests = self._copying = True
+        self._saving = threading.Thread(target=self._write, name="snapshot", daemon=True)
         self._saving.start()
 
-    def _write(self, write: Callable[[], None]) -> None:
+    def _write(self) -> None:
         began = time.thread_time_ns()  # by the clock on the wall it would be rare just where there is much to do
+        try:
+            write = self.engine.capture()
+        except FlightworthyError as error:
+            self.broke(error)
+            return
+        finally:
+            self.rests = self._copying = False  # in this order: who rests and does not copy is asked to do what is due
         try:
             write()
         except (OSError, FlightworthyError) as error:  # a takeover reads a little more
