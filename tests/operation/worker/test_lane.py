@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Event
@@ -136,6 +136,18 @@ def test_a_partition_that_is_lost_while_it_is_read_is_not_taken_up(lane: Lane, s
     after.hand_over()
     with pytest.raises(LedgerError, match="went to another worker"):
         late.open()  # nor where a snapshot leaves nothing to read
+
+
+def test_a_lane_that_is_given_up_ends_what_its_engine_reads(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reading(*_: Any, between: Callable[[], None], **__: Any) -> Engine:
+        between()
+        lane.give_up()  # by the loop, while a thread reads
+        between()
+        raise AssertionError("it was read to its end")
+
+    monkeypatch.setattr(Engine, "open", reading)
+    with pytest.raises(LedgerError, match="went to another worker"):
+        lane.open()
 
 
 def test_what_is_lost_while_it_is_read_ends_before_anyone_waits_for_it() -> None:
