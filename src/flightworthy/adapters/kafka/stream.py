@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -20,9 +21,13 @@ from flightworthy.adapters.kafka.ends import Ends
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.integration.streams import Fetched
 
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
 _log = logging.getLogger("flightworthy.stream")
 _OLDEST, _NEWEST = -2, -1  # librdkafka's OFFSET_BEGINNING and OFFSET_END
 _ANSWER = 10.0  # seconds for the broker to answer
+_SOON = 0.02  # seconds between two looks for a topic that was just made
 _PATIENCE = 60.0  # seconds in which a broker that is away when a worker starts may come back
 _MOMENT = 0.5  # seconds in which the client is asked again at once
 _SETTINGS: dict[str, str | int | bool] = {
@@ -304,12 +309,23 @@ def _partitions(address: Address) -> int:
 
 
 def make_topic(address: Address, partitions: int) -> None:
-    """Make a topic that keeps everything, unless it is there. Raises `AdapterError`."""
+    """Make a topic that keeps everything, unless it is there; whoever looks for it then finds it. Raises `AdapterError`."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    admin = AdminClient(address.client(), logger=client_log)
+    admin, end = AdminClient(address.client(), logger=client_log), time.monotonic() + _ANSWER
     try:
         admin.create_topics([NewTopic(address.topic, partitions, config={"retention.ms": "-1"})])[address.topic].result(_ANSWER)
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise told(error, address) from error
+    while _unknown(admin, address) and time.monotonic() < end:  # the controller made it, the broker hears of it a moment later
+        time.sleep(_SOON)
+
+
+def _unknown(admin: AdminClient, address: Address) -> bool:
+    """Whether the broker does not name the topic, or does not name a leader for all of it."""
+    try:
+        known = admin.list_topics(address.topic, timeout=_ANSWER).topics[address.topic]
+    except KafkaException as error:
+        raise told(error, address) from error
+    return known.error is not None or any(one.error is not None for one in known.partitions.values())
