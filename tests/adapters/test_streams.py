@@ -15,7 +15,7 @@ from services.kafka import Kafka
 
 from flightworthy.adapters.kafka.address import Address
 from flightworthy.ground import registry
-from flightworthy.ground.errors import AdapterError, DataError
+from flightworthy.ground.errors import AdapterError
 from flightworthy.integration.sources import rows
 from flightworthy.integration.streams import Message, Sink
 from flightworthy.operation.learn import open_source
@@ -101,7 +101,7 @@ def test_a_message_too_large_for_the_topic_leaves_its_value_out(kafka: Kafka, st
 
 @pytest.mark.server
 def test_a_topic_that_is_not_there_is_an_error_that_says_so(kafka: Kafka, starter_trained: Trained) -> None:
-    with pytest.raises(DataError, match="no such topic"):
+    with pytest.raises(AdapterError, match="no such topic"):
         open_source(kafka.url("nowhere"), starter_trained.pilot)
     with pytest.raises(AdapterError, match="no such topic"):
         registry.find("streams", "kafka://x/y")(kafka.url("nowhere"))

@@ -82,6 +82,12 @@ def decision_type(event: Any) -> Any:
         ("explore", float, 0.0), *_PRIVATE], frozen=True, gc=False, omit_defaults=True)
 
 
+def told_type(event: Any) -> Any:
+    """What decisions and the past have in common, and all that a feature state learns from them: their other members are passed
+    over, unread."""
+    return msgspec.defstruct("ToldRecord", [("kind", str), ("seq", int), ("id", str), ("event", event)], frozen=True, gc=False)
+
+
 class Recorder:
     """Makes records into entries and back, for the contract of one pilot."""
 
@@ -90,6 +96,8 @@ class Recorder:
         stored = (decision_type(contract.stored), history_type(contract.stored)) if veil else (self.decision, self.history)
         self._decoders = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in
                           ((DECISION, stored[0]), (HISTORY, stored[1]), (OUTCOME, OutcomeRecord), (ACT, ActRecord))}
+        told = msgspec.msgpack.Decoder(told_type(contract.event))
+        self._briefly = self._decoders | {DECISION: told, HISTORY: told}
 
     def entries(self, records: Sequence[Any]) -> Entries:
         """Records as they are stored: what is private is sealed."""
@@ -109,12 +117,21 @@ class Recorder:
         self.veil.meet(private)
         return [self.veil.open(record) if record.kind in (DECISION, HISTORY) else record for record in stored]
 
+    def told(self, entries: Sequence[Entry]) -> list[Any]:
+        """What the records of entries tell a feature state: of decisions and the past (see `told_type`) their events. Raises as
+        `read` does."""
+        return self.read_all(entries) if self.veil is not None else [self._decoded(entry, self._briefly) for entry in entries]
+
     def stored(self, entry: Entry) -> Any:
         """The record of an entry as it lies there."""
+        return self._decoded(entry, self._decoders)
+
+    @staticmethod
+    def _decoded(entry: Entry, decoders: dict[str, msgspec.msgpack.Decoder[Any]]) -> Any:
         if entry.kind == EXPIRED:
             raise LedgerError("this record was kept as long as the manifest says, and is gone", where=f"entry {entry.seq}")
         try:
-            record = self._decoders[entry.kind].decode(entry.content)
+            record = decoders[entry.kind].decode(entry.content)
         except msgspec.MsgspecError as error:
             raise LedgerError("a stored record does not fit today's contract", where=f"entry {entry.seq}",
                               found=str(error), next_step="use the manifest it was written with") from error

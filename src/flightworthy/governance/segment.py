@@ -113,10 +113,10 @@ class Segment:
 
     def entries(self, first: int, kinds: set[str]) -> Iterator[Entry]:
         """Entries from a number on, of some kinds (all when empty)."""
-        if first > self.first or kinds:
-            return (self.entry(self.first + i) for i, kind in enumerate(self._kinds)
-                    if self.first + i >= first and (not kinds or kind in kinds))
-        return iter(self.columns())
+        if first <= self.first and (not kinds or kinds.issuperset(self._kinds)):
+            return iter(self.columns())
+        return (self.entry(self.first + i) for i, kind in enumerate(self._kinds)
+                if self.first + i >= first and (not kinds or kind in kinds))
 
     def columns(self) -> Entries:
         """All of them, which is worth doing at once."""

@@ -11,7 +11,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from flightworthy.adapters.kafka.address import Address
 from flightworthy.adapters.kafka.client_log import client_log
-from flightworthy.adapters.kafka.stream import make_topic, told
+from flightworthy.adapters.kafka.said import told
+from flightworthy.adapters.kafka.topics import make_topic
 from flightworthy.ground.errors import AdapterError
 from flightworthy.integration.streams import Message
 

@@ -8,12 +8,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from flightworthy.adapters.kafka.address import Address
 from flightworthy.adapters.kafka.decoding import decoder
-from flightworthy.adapters.kafka.stream import told
-from flightworthy.ground.errors import DataError
+from flightworthy.adapters.kafka.said import in_our_words
+from flightworthy.adapters.kafka.topics import ANSWER, partitions_of
 from flightworthy.integration.contract import Raw
 from flightworthy.integration.sources import AT_ONCE, Records
-
-_ANSWER = 10.0  # seconds for the broker to answer
 
 
 class KafkaSource:
@@ -21,19 +19,14 @@ class KafkaSource:
 
     def __init__(self, address: Address) -> None:
         self.name, self._address, self._decode = address.topic, address, decoder(address)
-        try:
+        with in_our_words(address):
             self._bounds = self._look()
-        except KafkaException as error:
-            raise told(error, address) from error
 
     def _look(self) -> list[tuple[int, int, int]]:
         consumer = self._consumer()
         try:
-            known = consumer.list_topics(self.name, timeout=_ANSWER).topics[self.name]
-            if known.error is not None:
-                raise DataError("the broker has no such topic", where=self._address.servers, found=self.name)
-            return [(number, *consumer.get_watermark_offsets(TopicPartition(self.name, number), timeout=_ANSWER))
-                    for number in sorted(known.partitions)]
+            return [(number, *consumer.get_watermark_offsets(TopicPartition(self.name, number), timeout=ANSWER))
+                    for number in partitions_of(consumer, self._address)]
         finally:
             consumer.close()
 
@@ -47,11 +40,10 @@ class KafkaSource:
     def chunks(self) -> Iterator[Records]:
         consumer = self._consumer()
         try:
-            for number, low, high in self._bounds:
-                consumer.assign([TopicPartition(self.name, number, low)])
-                yield from self._partition(consumer, high)
-        except KafkaException as error:
-            raise told(error, self._address) from error
+            with in_our_words(self._address):
+                for number, low, high in self._bounds:
+                    consumer.assign([TopicPartition(self.name, number, low)])
+                    yield from self._partition(consumer, high)
         finally:
             consumer.close()
 

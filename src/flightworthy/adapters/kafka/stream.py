@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -18,17 +16,13 @@ from flightworthy.adapters.kafka.address import Address
 from flightworthy.adapters.kafka.client_log import client_log
 from flightworthy.adapters.kafka.decoding import Decode, decoder
 from flightworthy.adapters.kafka.ends import Ends
+from flightworthy.adapters.kafka.said import in_our_words, told
+from flightworthy.adapters.kafka.topics import number_of_partitions
 from flightworthy.ground.errors import AdapterError, DataError
 from flightworthy.integration.streams import Fetched
 
-if TYPE_CHECKING:
-    from confluent_kafka.admin import AdminClient
-
 _log = logging.getLogger("flightworthy.stream")
 _OLDEST, _NEWEST = -2, -1  # librdkafka's OFFSET_BEGINNING and OFFSET_END
-_ANSWER = 10.0  # seconds for the broker to answer
-_SOON = 0.02  # seconds between two looks for a topic that was just made
-_PATIENCE = 60.0  # seconds in which a broker that is away when a worker starts may come back
 _MOMENT = 0.5  # seconds in which the client is asked again at once
 _SETTINGS: dict[str, str | int | bool] = {
     "partition.assignment.strategy": "cooperative-sticky",
@@ -51,10 +45,10 @@ class KafkaStream:
         self._skip_missing, self._skipped = skip_missing, list[tuple[int, int]]()
         self._addresses = [events] if outcomes is None else [events, outcomes]
         self._decode: list[Decode | None] = [decoder(address) for address in self._addresses]
-        self.partitions = _partitions(events)
-        if outcomes is not None and (told := _partitions(outcomes)) != self.partitions:
+        self.partitions = number_of_partitions(events)
+        if outcomes is not None and (theirs := number_of_partitions(outcomes)) != self.partitions:
             raise AdapterError("events and outcomes need as many partitions: both are shared out by the same key",
-                               where=outcomes.topic, found=told, expected=f"{self.partitions}, as {events.topic} has")
+                               where=outcomes.topic, found=theirs, expected=f"{self.partitions}, as {events.topic} has")
         group = events.group or group
         self._consumers = [_consumer(address, group, member=kind == 0) for kind, address in enumerate(self._addresses)]
         self.topics = len(self._addresses)
@@ -115,7 +109,7 @@ class KafkaStream:
         for kind, consumer in enumerate(self._consumers):
             at = positions[kind]
             one = TopicPartition(self._addresses[kind].topic, partition, _OLDEST if at is None else at)
-            with _said(self._addresses[kind]):
+            with in_our_words(self._addresses[kind]):
                 if kind:
                     consumer.incremental_assign([one])
                 else:
@@ -161,7 +155,7 @@ class KafkaStream:
 
     def _fetch(self, kind: int, most: int, wait: float) -> list[Fetched]:
         consumer, got = self._consumers[kind], self._came[kind]
-        with _said(self._addresses[kind]):
+        with in_our_words(self._addresses[kind]):
             self._send_back(kind)
             if not got and (first := consumer.poll(wait)) is not None:
                 got.append(first)  # kept where the next call fails: it would not come again
@@ -262,23 +256,6 @@ _REFUSED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATIO
             KafkaError._AUTHENTICATION}
 
 
-@contextmanager
-def _said(address: Address) -> Iterator[None]:
-    """The client's errors in our words."""
-    try:
-        yield
-    except KafkaException as error:
-        raise told(error, address) from error
-
-
-def told(error: KafkaException, address: Address) -> AdapterError:
-    """What the client says, in our words."""
-    said = error.args[0]
-    known = isinstance(said, KafkaError)
-    return AdapterError(f"Kafka: {said.str() if known else said}", where=f"{address.servers}/{address.topic}",
-                        retryable=bool(known and said.retriable()))
-
-
 def _consumer(address: Address, group: str, member: bool) -> Consumer:
     settings = {**_SETTINGS, **address.client(), "group.id": group if member else f"{group}-outcomes",
                 "enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error",
@@ -287,45 +264,3 @@ def _consumer(address: Address, group: str, member: bool) -> Consumer:
         return Consumer(settings, logger=client_log)
     except KafkaException as error:
         raise told(error, address) from error
-
-
-def _partitions(address: Address) -> int:
-    from confluent_kafka.admin import AdminClient
-
-    client, end = AdminClient(address.client(), logger=client_log), time.monotonic() + _PATIENCE
-    while True:
-        try:
-            known = client.list_topics(address.topic, timeout=_ANSWER).topics[address.topic]
-            break
-        except KafkaException as error:
-            if time.monotonic() > end:
-                raise AdapterError("the broker does not answer", where=address.servers, found=str(error.args[0].str()),
-                                   retryable=True, next_step="see whether it runs, and whether the address is right") from error
-            _log.warning("%s: the broker does not answer, and is asked again: %s", address.servers, error.args[0].str())
-    if known.error is not None:
-        raise AdapterError("the broker has no such topic", where=address.servers, found=address.topic,
-                           expected=known.error.str(), next_step="make it, with as many partitions as you want workers at most")
-    return len(known.partitions)
-
-
-def make_topic(address: Address, partitions: int) -> None:
-    """Make a topic that keeps everything, unless it is there; whoever looks for it then finds it. Raises `AdapterError`."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    admin, end = AdminClient(address.client(), logger=client_log), time.monotonic() + _ANSWER
-    try:
-        admin.create_topics([NewTopic(address.topic, partitions, config={"retention.ms": "-1"})])[address.topic].result(_ANSWER)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise told(error, address) from error
-    while _unknown(admin, address) and time.monotonic() < end:  # the controller made it, the broker hears of it a moment later
-        time.sleep(_SOON)
-
-
-def _unknown(admin: AdminClient, address: Address) -> bool:
-    """Whether the broker does not name the topic, or does not name a leader for all of it."""
-    try:
-        known = admin.list_topics(address.topic, timeout=_ANSWER).topics[address.topic]
-    except KafkaException as error:
-        raise told(error, address) from error
-    return known.error is not None or any(one.error is not None for one in known.partitions.values())
