@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ from flightworthy.manifest.load import load
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.worker.lane import Setting
 from flightworthy.operation.worker.worker import Worker
+
+# Seconds after which a thread that computes lets another one go on. Python's own are five milliseconds: so long whoever reads a
+# ledger beside others waited after every answer of the store, altogether ten times as long as reading takes.
+_SWITCH = 0.001
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ def run(path: Path, var: Path | None, urls: dict[str, str], options: Options) ->
     pilot = load(path)
     found = _urls(pilot, urls)
     to_stderr()
+    sys.setswitchinterval(_SWITCH)
     faulthandler.register(signal.SIGUSR1)  # who wonders what a worker does hears where its threads are
     clock = SystemClock()
     remembered = _remembered(options.history, clock)

@@ -18,6 +18,7 @@ from flightworthy.decision.rooms import Rooms
 from flightworthy.ground.clock import SystemClock
 from flightworthy.ground.errors import LedgerError
 from flightworthy.integration.streams import Fetched
+from flightworthy.operation.worker.buffers import Buffers
 from flightworthy.operation.worker.lane import Counts, Lane, Setting
 from flightworthy.operation.worker.worker import FETCH, Trouble, Worker
 from tests.conftest import Trained
@@ -67,7 +68,7 @@ def test_a_partition_rests_until_its_state_is_copied(lane: Lane, starter_trained
 
     monkeypatch.setattr(lane.engine, "capture", slow)
     monkeypatch.setattr(lane.early, "take", lambda due: taken.extend(due) or len(due))
-    lane._saved, lane._due, lane.rests = -(10**6), [7], True
+    lane._saved, lane._opened, lane._due, lane.rests = -(10**6), 0, [7], True
     for _ in range(3):
         lane.rested()  # as the loop asks for as long as it rests
         lane.look()
@@ -90,6 +91,9 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
     _decide(lane)
     lane._saved = -(10**6)  # so that one is due
     lane.look()
+    assert not lane.rests  # what waits is decided first
+    lane._opened = 0
+    lane.look()
     assert lane.rests
     lane.rested()
     lane.drop()  # it waits for the snapshot
@@ -104,7 +108,7 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
         patched.setattr(lane.engine.ledger, "commit", away)
         with pytest.raises(LedgerError):
             _decide(lane)
-    lane._saved, lane._took = -(10**6), 0
+    lane._saved, lane._took, lane._opened = -(10**6), 0, 0
     assert lane.goes  # nobody said yet that it failed
     lane.rested()
     _written(lane)
@@ -180,7 +184,8 @@ def test_lanes_are_looked_at_in_turn() -> None:
 
 def test_a_partition_that_is_taken_up_goes_first_for_a_moment() -> None:
     worker, opening = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None)), Future[None]()
-    lane = SimpleNamespace(goes=True, rests=False, turn=0, buffers=[b"1"] * 300, suspects=SimpleNamespace(alone=False))
+    lane = SimpleNamespace(goes=True, rests=False, turn=7, at=0.0, since=0.0, buffers=[b"1"] * 300,
+                           suspects=SimpleNamespace(alone=False))
     worker.lanes, worker._trouble = cast(Any, {0: lane}), {1: Trouble(0.0, opening=opening)}
     assert worker._next() is None
     worker._trouble[1].since -= 3.0  # what takes longer holds nobody up
@@ -190,9 +195,34 @@ def test_a_partition_that_is_taken_up_goes_first_for_a_moment() -> None:
     assert worker._next() is cast(Any, lane)
 
 
+def test_the_first_records_of_a_partition_that_was_taken_up_go_before_all_others() -> None:
+    """The client has them behind all that it fetched of the other partitions, whose batches would be decided in between."""
+    stream, asked = SimpleNamespace(drained=lambda *_: False, skipped=lambda: []), list[int]()
+    stream.fetch = lambda events, *_: asked.append(events) or []
+    worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, stream))
+    now = time.monotonic()
+    old, new = (SimpleNamespace(goes=True, rests=False, turn=turn, at=at, since=since, number=0, sources=("payments/0", ""),
+                                buffers=Buffers(), suspects=SimpleNamespace(alone=False))
+                for turn, at, since in ((7, now, now - 60), (0, 0.0, now)))
+    old.buffers.add(Fetched(0, 0, [b"1"] * FETCH * 2, list(range(FETCH * 2)), [0] * FETCH * 2))
+    worker.lanes = cast(Any, {0: old, 1: new})
+    assert worker._next() is None
+    worker._asked = now
+    worker._fetch(now, False)
+    assert asked == [FETCH]  # though there is no room
+    new.since -= 3.0  # not for long
+    assert worker._next() is cast(Any, old)
+    new.since += 3.0
+    stream.drained = lambda *_: True  # nor where there is nothing
+    assert worker._next() is cast(Any, old)
+    stream.drained = lambda *_: False
+    new.buffers.add(Fetched(0, 1, [b"1"] * 300, list(range(300)), [0] * 300))
+    assert worker._next() is cast(Any, new)
+
+
 def test_small_batches_of_a_partition_wait_for_company_and_large_ones_do_not() -> None:
     worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None))
-    lane = SimpleNamespace(goes=True, rests=False, turn=0, at=time.monotonic() + 60, buffers=[b"1"] * 3,
+    lane = SimpleNamespace(goes=True, rests=False, turn=0, at=time.monotonic() + 60, since=0.0, buffers=[b"1"] * 3,
                            suspects=SimpleNamespace(alone=False))
     worker.lanes = cast(Any, {0: lane})
     assert worker._next() is None
@@ -209,7 +239,7 @@ def test_the_loop_leaves_the_interpreter_to_whoever_reads_a_ledger(monkeypatch: 
     waited, asked = list[float](), list[tuple[int, float]]()
     stream = SimpleNamespace(fetch=lambda events, _, wait: asked.append((events, wait)) or [], skipped=lambda: [])
     worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, stream))
-    lane = SimpleNamespace(buffers=SimpleNamespace(events=range(FETCH), outcomes=()))
+    lane = SimpleNamespace(goes=False, buffers=SimpleNamespace(events=range(FETCH), outcomes=()))
     worker.lanes = cast(Any, {0: lane})
     monkeypatch.setattr("flightworthy.operation.worker.worker.time.sleep", waited.append)
     worker._asked = time.monotonic()

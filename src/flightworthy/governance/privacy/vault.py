@@ -107,14 +107,15 @@ class Vault:
         """Whoever a record is about; None when that person was erased."""
         if (new := self._new_by_ref.get(ref)) is not None:
             return new
-        if ref not in self._by_ref:
-            rows = self.store.known([ref])
-            found = self._person(ref, self.keys.unwrap(rows[0].wrapped, ref)) if rows else None
-            with self._lock:
-                self._by_ref[ref] = found
-            self._bound()
-            return found
-        return self._by_ref[ref]
+        with self._lock:  # else another thread's newcomers may push someone out between the question and the answer
+            if ref in self._by_ref:
+                return self._by_ref[ref]
+        rows = self.store.known([ref])
+        found = self._person(ref, self.keys.unwrap(rows[0].wrapped, ref)) if rows else None
+        with self._lock:
+            self._by_ref[ref] = found
+        self._bound()
+        return found
 
     def keyed(self, field: str, value: str) -> str:
         """The pseudonym of a value that is not the person's own name."""

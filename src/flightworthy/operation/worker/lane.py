@@ -33,6 +33,7 @@ TAKEOVER, LEFT, READ, MISSING = "takeover", "left", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
 SNAPSHOT_EVERY = 16_384  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
 _SHARE = 50  # a snapshot that took a second of the processor is not made again for so many
+_FRESH = 2_000_000_000  # nanoseconds in which a partition that was taken up decides what waits, before it rests for a snapshot
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Lane:
         self.running = self._given_up = False
         self.turn = 0  # when it last had its turn
         self.at = 0.0  # when it last had a batch, by `time.monotonic`
+        self.since = 0.0  # when it was taken up, by the same
         self.missing: list[int] = []  # topics of which records are gone that nobody read
         self.held: set[int] = set()  # topics of which nothing more is fetched for now
         self.generation = 0  # how often it was taken up
@@ -98,6 +100,7 @@ class Lane:
         self._copying = False  # it rests until its state is copied
         self._due: list[int] = []
         self._saved, self._saved_at, self._took = 0, 0, 0  # entry; instant, and time of the processor, in nanoseconds
+        self._opened = 0  # instant, in nanoseconds
         self._saving: threading.Thread | None = None
 
     # -- taking up and letting go ---------------------------------------------------------------------------------
@@ -115,6 +118,7 @@ class Lane:
             raise
         self.engine, self.early = engine, Early(engine)
         self._saved = engine.admission.next_seq - engine.recovered  # else whoever is next would read it all again
+        self._opened = self.setting.clock.tick()
         self.generation += 1
         self.rests = False
         self.failed = None
@@ -298,9 +302,9 @@ class Lane:
 
     def _save_due(self) -> bool:
         """Whether enough came since the last snapshot, and it does not take too much of the time."""
-        saving = self._saving is not None and self._saving.is_alive()
+        saving, now = self._saving is not None and self._saving.is_alive(), self.setting.clock.tick()
         return (not saving and self.engine.admission.next_seq - self._saved >= SNAPSHOT_EVERY
-                and self.setting.clock.tick() - self._saved_at >= _SHARE * self._took)
+                and now >= max(self._saved_at + _SHARE * self._took, self._opened + _FRESH))
 
     def _save(self) -> None:
         """Write a snapshot of the features, in a thread. The partition rests until its state is copied; the others go on."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 from flightworthy.governance.ledger import DECISION
@@ -21,13 +21,15 @@ _LEAVE = 5.0  # seconds
 
 class Item(NamedTuple):
     """What a lane hands over: decisions that are durable, whether records were quarantined beside them, and the last entry they
-    stand for. ``generation``: of the lane, which was taken up anew since when it is another."""
+    stand for. ``generation``: of the lane, which was taken up anew since when it is another. ``since``: where it is set,
+    decisions of the ledger from this entry on as far as ``last`` take the place of ``records``."""
 
     lane: Lane
     generation: int
     records: list[Any]
     quarantined: bool
     last: int
+    since: int = 0
 
     @property
     def current(self) -> bool:
@@ -54,16 +56,9 @@ class Outlet:
         return not self._queue.full()
 
     def again(self, lane: Lane) -> None:
-        """Send what the ledger has and nobody is known to have been told."""
-        engine = lane.engine
-        last = engine.ledger.last()
-        entries = iter(engine.ledger.scan(lane.published + 1, (DECISION,)) if self._decisions else ())
-        while chunk := list(islice(entries, _CHUNK)):
-            self.republished += len(chunk)
-            lane.begun()
-            self.put(lane, engine.line.records.read_all(chunk), False, chunk[-1].seq)
+        """Send what the ledger has and nobody is known to have been told, before all that is put after this."""
         lane.begun()
-        self.put(lane, [], True, last)
+        self._queue.put(Item(lane, lane.generation, [], True, lane.engine.ledger.last(), lane.published + 1))
 
     def close(self) -> None:
         """Send what is left, and end; what a broker does not take in time is published by whoever is next."""
@@ -108,12 +103,25 @@ class Outlet:
     def _send_one(self, item: Item, dead: dict[Lane, int]) -> None:
         lane = item.lane
         try:
-            if item.records and self._decisions is not None:
-                self._decisions.send(messages(lane.setting.pilot, item.records), lane.number)
+            if self._decisions is not None:
+                for records in self._records_of(item):
+                    self._decisions.send(messages(lane.setting.pilot, records), lane.number)
             if item.quarantined and self._dead is not None:
                 dead[lane] = self._bury(self._dead, lane, dead.get(lane, lane.dead))
         except Exception as error:  # noqa: BLE001 - the lane is taken up anew, and sends again what the ledger has
             lane.broke(error)
+
+    def _records_of(self, item: Item) -> Iterator[list[Any]]:
+        """Decisions to be told, some at a time."""
+        if item.records:
+            yield item.records
+        if not item.since:
+            return
+        engine = item.lane.engine
+        entries = takewhile(lambda entry: entry.seq <= item.last, engine.ledger.scan(item.since, (DECISION,)))
+        while item.current and (chunk := list(islice(entries, _CHUNK))):
+            self.republished += len(chunk)
+            yield engine.line.records.read_all(chunk)
 
     @staticmethod
     def _bury(sink: Sink, lane: Lane, after: int) -> int:

@@ -28,7 +28,7 @@ _LET_GO = 20.0  # seconds to let lanes finish what is under way
 _BACKLOG = 2048  # records from which on it pays to work on several batches at once
 _KEEP = 2.0  # seconds after which a worker that has no room still takes a record, only to be heard of by its group
 _STUCK = 120.0  # seconds without a round after which the process is not worth keeping
-_FIRST = 2.0  # seconds in which a partition that is being taken up goes before batches of the others
+_FIRST = 2.0  # seconds in which a partition that is being taken up, or waits for its first records, goes before all others
 _ANOTHER = 8.0  # seconds in which the group tells a worker that slept whose the partition is now
 
 
@@ -110,9 +110,10 @@ class Worker:
         room = FETCH * max(1, len(self.lanes))
         events = sum(len(lane.buffers.events) for lane in self.lanes.values())
         outcomes = sum(len(lane.buffers.outcomes) for lane in self.lanes.values())
-        wanted = FETCH if events < room else 1 if now - self._asked > _KEEP else 0
+        waiting = self._waiting()  # for records that come after all that the client has of the other partitions
+        wanted = FETCH if events < room or waiting else 1 if now - self._asked > _KEEP else 0
         self._asked = now if wanted else self._asked
-        wait = 0.0 if ready else _BESIDE if self._opening() else _SOON if events or outcomes else _WAIT
+        wait = 0.0 if ready else _BESIDE if waiting or self._opening() else _SOON if events or outcomes else _WAIT
         if not wanted:
             time.sleep(wait)
         try:
@@ -143,8 +144,8 @@ class Worker:
         busy, now = self._pipe.before_commit, time.monotonic()
         ready = [lane for lane in self.lanes.values() if lane.goes and not lane.rests and len(lane.buffers)
                  and (len(lane.buffers) >= _WORTH or (not busy and now - lane.at >= _APART) or lane.suspects.alone)]
-        if not ready or self._opening() or not self._pipe.room(_TEND):  # a broker that is away fills it: go round
-            return None
+        if not ready or self._opening() or self._waiting() or not self._pipe.room(_TEND):
+            return None  # a broker that is away fills the pipe: go round
         lane = min(ready, key=lambda one: one.turn)  # whoever had its turn longest ago
         self._turn += 1
         lane.turn = self._turn
@@ -155,6 +156,12 @@ class Worker:
         several times as long, and its events are those that wait longest."""
         since = time.monotonic() - _FIRST
         return any(t.opening is not None and not t.opening.done() and t.since > since for t in self._trouble.values())
+
+    def _waiting(self) -> bool:
+        """Whether a partition that was taken up a moment ago has no records yet, and there are some."""
+        since = time.monotonic() - _FIRST
+        return any(lane.goes and lane.at < lane.since > since and not len(lane.buffers) and not self._drained(lane)[0]
+                   for lane in self.lanes.values())
 
     def _advance(self, lane: Lane) -> None:
         try:
@@ -294,7 +301,7 @@ class Worker:
         error = trouble.opening.exception() or self._started(number, lane)
         if error is None:
             del self._trouble[number]
-            lane.running = True
+            lane.running, lane.since = True, time.monotonic()
             self.report.takeovers += 1
             _log.info("%s taken up in %.1f s: %d entries read since the snapshot, on from offset %s", lane.sources[0],
                       time.monotonic() - trouble.since, lane.engine.recovered, lane.positions[0])
