@@ -68,7 +68,7 @@ def test_a_partition_rests_until_its_state_is_copied(lane: Lane, starter_trained
 
     monkeypatch.setattr(lane.engine, "capture", slow)
     monkeypatch.setattr(lane.early, "take", lambda due: taken.extend(due) or len(due))
-    lane._saved, lane._opened, lane._due, lane.rests = -(10**6), 0, [7], True
+    lane._saved, lane._due, lane.rests = -(10**6), [7], True
     for _ in range(3):
         lane.rested()  # as the loop asks for as long as it rests
         lane.look()
@@ -91,9 +91,6 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
     _decide(lane)
     lane._saved = -(10**6)  # so that one is due
     lane.look()
-    assert not lane.rests  # what waits is decided first
-    lane._opened = 0
-    lane.look()
     assert lane.rests
     lane.rested()
     lane.drop()  # it waits for the snapshot
@@ -108,7 +105,7 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
         patched.setattr(lane.engine.ledger, "commit", away)
         with pytest.raises(LedgerError):
             _decide(lane)
-    lane._saved, lane._took, lane._opened = -(10**6), 0, 0
+    lane._saved, lane._took = -(10**6), 0
     assert lane.goes  # nobody said yet that it failed
     lane.rested()
     _written(lane)
@@ -120,6 +117,40 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
                         models=Rooms.of(lane.setting.pilot, lane.setting.base).models)
     assert again.state.digest() == lane.engine.state.digest()
     again.ledger.close()
+
+
+def test_who_had_much_to_read_leaves_a_snapshot_to_whoever_is_next(lane: Lane, starter_trained: Trained,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition may be taken up twice within seconds: what was read would be read again."""
+    _take(lane, starter_trained.lines("live", 60), 0)
+    _decide(lane)
+    written = lane.engine.ledger.last()
+    lane.drop()
+    monkeypatch.setattr("flightworthy.operation.worker.lane.SNAPSHOT_EVERY", written + 10)
+    lane.open()
+    assert (lane.engine.recovered > 0, lane._saving) == (True, None)  # it is not worth it
+    lane.drop()
+    monkeypatch.setattr("flightworthy.operation.worker.lane.SNAPSHOT_EVERY", 10)
+    lane.open()
+    assert (lane.engine.recovered > 0, lane.rests) == (True, False)  # it decides meanwhile
+    _written(lane)
+    lane.drop()
+    lane.open()
+    assert lane.engine.recovered == 0
+
+
+def test_after_a_batch_one_partition_at_a_time_rests_for_a_snapshot(lane: Lane, starter_trained: Trained) -> None:
+    worker = Worker(lane.setting, cast(Any, DRAINED))
+    other = _holds(0)
+    worker.lanes = cast(Any, {0: lane, 1: other})
+    rested = []
+    for already in (True, False):
+        other.rests, lane._saved = already, -(10**6)
+        _take(lane, starter_trained.lines("live", 60), 0)
+        worker._advance(lane)
+        rested.append(lane.rests)
+        assert worker._settle(lane, time.monotonic() + 20)
+    assert rested == [False, True]
 
 
 def test_a_partition_that_is_lost_while_it_is_read_is_not_taken_up(lane: Lane, starter_trained: Trained) -> None:
@@ -172,6 +203,18 @@ def test_what_is_lost_while_it_is_read_ends_before_anyone_waits_for_it() -> None
     assert said == ["0 give_up", "1 give_up", "waited", "0 drop", "waited", "1 drop", "2 hand_over"]
 
 
+DRAINED = SimpleNamespace(drained=lambda *_: True, skipped=lambda: [])
+
+
+def _holds(count: int, **also: Any) -> Any:
+    """A lane that goes and has so many events, as the loop sees it."""
+    buffers = Buffers()
+    if count:
+        buffers.add(Fetched(0, 0, [b"1"] * count, list(range(count)), [0] * count))
+    return SimpleNamespace(goes=True, rests=False, number=0, sources=("payments/0", ""), buffers=buffers, held=set(),
+                           suspects=SimpleNamespace(alone=False), **{"turn": 0, "at": 0.0, "since": 0.0, **also})
+
+
 def test_lanes_are_looked_at_in_turn() -> None:
     """Did all of them rest at once, events would wait for all their snapshots."""
     looked: list[int] = []
@@ -183,9 +226,8 @@ def test_lanes_are_looked_at_in_turn() -> None:
 
 
 def test_a_partition_that_is_taken_up_goes_first_for_a_moment() -> None:
-    worker, opening = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None)), Future[None]()
-    lane = SimpleNamespace(goes=True, rests=False, turn=7, at=0.0, since=0.0, buffers=[b"1"] * 300,
-                           suspects=SimpleNamespace(alone=False))
+    worker, opening = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, DRAINED)), Future[None]()
+    lane = _holds(300, turn=7)
     worker.lanes, worker._trouble = cast(Any, {0: lane}), {1: Trouble(0.0, opening=opening)}
     assert worker._next() is None
     worker._trouble[1].since -= 3.0  # what takes longer holds nobody up
@@ -201,10 +243,7 @@ def test_the_first_records_of_a_partition_that_was_taken_up_go_before_all_others
     stream.fetch = lambda events, *_: asked.append(events) or []
     worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, stream))
     now = time.monotonic()
-    old, new = (SimpleNamespace(goes=True, rests=False, turn=turn, at=at, since=since, number=0, sources=("payments/0", ""),
-                                buffers=Buffers(), suspects=SimpleNamespace(alone=False))
-                for turn, at, since in ((7, now, now - 60), (0, 0.0, now)))
-    old.buffers.add(Fetched(0, 0, [b"1"] * FETCH * 2, list(range(FETCH * 2)), [0] * FETCH * 2))
+    old, new = _holds(2 * FETCH, turn=7, at=now, since=now - 60), _holds(0, since=now)
     worker.lanes = cast(Any, {0: old, 1: new})
     assert worker._next() is None
     worker._asked = now
@@ -221,16 +260,30 @@ def test_the_first_records_of_a_partition_that_was_taken_up_go_before_all_others
 
 
 def test_small_batches_of_a_partition_wait_for_company_and_large_ones_do_not() -> None:
-    worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None))
-    lane = SimpleNamespace(goes=True, rests=False, turn=0, at=time.monotonic() + 60, since=0.0, buffers=[b"1"] * 3,
-                           suspects=SimpleNamespace(alone=False))
+    worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, DRAINED))
+    lane = _holds(3, at=time.monotonic() + 60)
     worker.lanes = cast(Any, {0: lane})
     assert worker._next() is None
-    lane.buffers = [b"1"] * 300
+    lane.buffers = _holds(300).buffers
     assert worker._next() is cast(Any, lane)
-    lane.buffers, lane.at = [b"1"] * 3, time.monotonic() - 60  # a lone event after a pause waits for nobody
+    lane.buffers, lane.at = _holds(3).buffers, time.monotonic() - 60  # a lone event after a pause waits for nobody
     assert worker._next() is cast(Any, lane)
     lane.at, lane.suspects.alone = time.monotonic() + 60, True  # one at a time anyway
+    assert worker._next() is cast(Any, lane)
+
+
+def test_a_partition_that_waits_for_its_other_topic_is_not_asked_again_and_again() -> None:
+    """It would take the interpreter from whoever fetches what it waits for."""
+    here = {0: True, 1: False}
+    worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, SimpleNamespace(drained=lambda kind, _: here[kind])))
+    lane = _holds(300)
+    lane.sources = ("payments/0", "outcomes/0")
+    worker.lanes = cast(Any, {0: lane})
+    assert worker._next() is None
+    here[1] = True
+    assert worker._next() is cast(Any, lane)
+    here[1] = False
+    lane.buffers.add(Fetched(1, 0, [b"1"], [0], [5]))
     assert worker._next() is cast(Any, lane)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from threading import Event, Thread
 from typing import Any, cast
 
 from flightworthy.integration.streams import Message
@@ -69,3 +70,35 @@ def test_a_partition_that_failed_is_told_nothing_of(lane: Lane, starter_trained:
     sink = _Sink(before=lambda: lane.broke(ValueError("as another thread may say at any time")))
     assert _told(lane, sink, lines[40:]) == 30
     assert (len(sink.heard), lane.published) == (30, before)
+
+
+def test_few_decisions_wait_to_be_told_while_the_broker_takes_nothing(lane: Lane, starter_trained: Trained) -> None:
+    """Whoever takes the partition up tells all of them again, and its own stand behind them."""
+    inside, taken, put = Event(), Event(), list[int]()
+
+    def stuck() -> None:
+        inside.set()
+        taken.wait(20)
+
+    outlet = Outlet(cast(Any, _Sink(before=stuck)), None, Lane.over)
+    records, last = _decided(lane, starter_trained.lines("live", 60), 0)
+
+    def hand(count: int) -> None:
+        lane.begun()
+        outlet.put(lane, (records * (count // len(records) + 1))[:count], False, last)
+        put.append(count)
+
+    outlet.put(lane, records, False, last)
+    assert inside.wait(20)
+    hand(8192)
+    assert outlet.room()
+    hand(8192)
+    assert not outlet.room()
+    late = Thread(target=hand, args=(1,), daemon=True)
+    late.start()
+    late.join(0.2)
+    assert put == [8192, 8192]
+    taken.set()
+    late.join(20)
+    outlet.close()
+    assert (put, lane.under_way, lane.published) == ([8192, 8192, 1], 0, last)

@@ -86,6 +86,10 @@ class Buffers:
     def __len__(self) -> int:
         return len(self.events) + len(self.outcomes)
 
+    def known(self, drained: tuple[bool, bool]) -> bool:
+        """Whether the next records are here: there are some, and none of the other topic may still come before them."""
+        return bool(len(self)) and all(b.raws or dry for b, dry in zip((self.events, self.outcomes), drained, strict=True))
+
     def portion(self, size: int, drained: tuple[bool, bool], complete: int | None = None) -> Portion | None:
         """At most so many of the next records; None where there are none, or where what comes next is not known: one topic has
         records, and of the other there are some that did not arrive yet. ``drained``: of each topic, whether all of it is here;

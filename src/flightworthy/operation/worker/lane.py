@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from flightworthy.decision.engine import Engine
@@ -32,8 +34,7 @@ _log = logging.getLogger("flightworthy.stream")
 TAKEOVER, LEFT, READ, MISSING = "takeover", "left", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
 SNAPSHOT_EVERY = 16_384  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
-_SHARE = 50  # a snapshot that took a second of the processor is not made again for so many
-_FRESH = 2_000_000_000  # nanoseconds in which a partition that was taken up decides what waits, before it rests for a snapshot
+_SHARE = 20  # a snapshot that took a second of the processor is not made again for so many
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,6 @@ class Lane:
         self._copying = False  # it rests until its state is copied
         self._due: list[int] = []
         self._saved, self._saved_at, self._took = 0, 0, 0  # entry; instant, and time of the processor, in nanoseconds
-        self._opened = 0  # instant, in nanoseconds
         self._saving: threading.Thread | None = None
 
     # -- taking up and letting go ---------------------------------------------------------------------------------
@@ -117,11 +117,12 @@ class Lane:
             self._stack.close()
             raise
         self.engine, self.early = engine, Early(engine)
-        self._saved = engine.admission.next_seq - engine.recovered  # else whoever is next would read it all again
-        self._opened = self.setting.clock.tick()
+        self._saved = engine.admission.next_seq - engine.recovered
         self.generation += 1
         self.rests = False
         self.failed = None
+        if self._save_due():  # else whoever is next would read it all again
+            self._save(partial(self._write, engine.capture()))
 
     def give_up(self) -> None:
         """It is another worker's: whoever is opening it shall stop. A takeover written down now would fence off the other one."""
@@ -285,6 +286,10 @@ class Lane:
             return
         self.rests = bool(self._due) or self._save_due()
 
+    def rest_if_due(self) -> None:
+        """Rest for a snapshot that is due; to be asked after each batch, since many more may come before the next look."""
+        self.rests = self.rests or self._save_due()
+
     def rested(self) -> None:
         """Nothing is under way: do what that is needed for, and go on."""
         if self._copying:
@@ -298,23 +303,23 @@ class Lane:
             self.broke(error)
             return
         if self._save_due():
-            self._save()
+            self.rests = self._copying = True
+            self._save(self._copy)
 
     def _save_due(self) -> bool:
         """Whether enough came since the last snapshot, and it does not take too much of the time."""
-        saving, now = self._saving is not None and self._saving.is_alive(), self.setting.clock.tick()
+        saving = self._saving is not None and self._saving.is_alive()
         return (not saving and self.engine.admission.next_seq - self._saved >= SNAPSHOT_EVERY
-                and now >= max(self._saved_at + _SHARE * self._took, self._opened + _FRESH))
+                and self.setting.clock.tick() - self._saved_at >= _SHARE * self._took)
 
-    def _save(self) -> None:
-        """Write a snapshot of the features, in a thread. The partition rests until its state is copied; the others go on."""
+    def _save(self, what: Callable[[], None]) -> None:
+        """Have a thread write a snapshot of the features."""
         self._saved_at, self._saved = self.setting.clock.tick(), self.engine.admission.next_seq
-        self.rests = self._copying = True
-        self._saving = threading.Thread(target=self._write, name="snapshot", daemon=True)
+        self._saving = threading.Thread(target=what, name="snapshot", daemon=True)
         self._saving.start()
 
-    def _write(self) -> None:
-        began = time.thread_time_ns()  # by the clock on the wall it would be rare just where there is much to do
+    def _copy(self) -> None:
+        """The partition rests until its state is copied; the others go on."""
         try:
             write = self.engine.capture()
         except FlightworthyError as error:
@@ -322,11 +327,14 @@ class Lane:
             return
         finally:
             self.rests = self._copying = False  # in this order: who rests and does not copy is asked to do what is due
+        self._write(write)
+
+    def _write(self, write: Callable[[], None]) -> None:
         try:
             write()
         except (OSError, FlightworthyError) as error:  # a takeover reads a little more
             _log.warning("%s: a snapshot of the features failed: %s", self.sources[0], error)
-        self._took = time.thread_time_ns() - began
+        self._took = time.thread_time_ns()  # by the clock on the wall it would be rare just where there is much to do
 
     def still_ours(self) -> bool:
         """Whether nobody took the partition up after us. Raises `LedgerError`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice, takewhile
 from typing import Any, NamedTuple
@@ -15,7 +15,9 @@ from flightworthy.operation.worker.lane import Lane
 from flightworthy.operation.worker.messages import letter, messages
 
 _log = logging.getLogger("flightworthy.stream")
-_CHUNK, _AHEAD, _PAGE = 4096, 8, 500
+_CHUNK, _PAGE = 4096, 500
+_AHEAD = 8  # items that may wait
+_MOST = 16_384  # decisions that may: whoever takes a partition up tells all of them again
 _LEAVE = 5.0  # seconds
 
 
@@ -42,45 +44,52 @@ class Outlet:
 
     def __init__(self, decisions: Sink | None, dead: Sink | None, done: Callable[[Lane], None]) -> None:
         self._decisions, self._dead, self._done = decisions, dead, done
-        self._queue: queue.Queue[Item | None] = queue.Queue(_AHEAD)
+        self._items, self._changed = deque[Item](), threading.Condition()
+        self._over = False
         self.republished = 0
         self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
         self._thread.start()
 
     def put(self, lane: Lane, records: list[Any], quarantined: bool, last: int) -> None:
         """What a batch under way came to."""
-        self._queue.put(Item(lane, lane.generation, records, quarantined, last))
+        self._put(Item(lane, lane.generation, records, quarantined, last))
+
+    def _put(self, item: Item) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self.room())
+            self._items.append(item)
+            self._changed.notify_all()
 
     def room(self) -> bool:
         """Whether it takes another without making who hands it over wait: not while the broker is away."""
-        return not self._queue.full()
+        with self._changed:
+            return len(self._items) < _AHEAD and sum(len(item.records) for item in self._items) < _MOST
 
     def again(self, lane: Lane) -> None:
         """Send what the ledger has and nobody is known to have been told, before all that is put after this."""
         lane.begun()
-        self._queue.put(Item(lane, lane.generation, [], True, lane.engine.ledger.last(), lane.published + 1))
+        self._put(Item(lane, lane.generation, [], True, lane.engine.ledger.last(), lane.published + 1))
 
     def close(self) -> None:
         """Send what is left, and end; what a broker does not take in time is published by whoever is next."""
-        try:
-            self._queue.put(None, timeout=_LEAVE)
-            self._thread.join(_LEAVE)
-        except queue.Full:
-            pass
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        self._thread.join(_LEAVE)
         if self._thread.is_alive():
             _log.warning("decisions that the broker did not take are published by the next worker")
 
     def _run(self) -> None:
-        over = False
-        while not over:
-            items = [self._queue.get()]
-            while len(items) < _AHEAD:
-                try:
-                    items.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            over = None in items
-            self._send([item for item in items if item is not None])
+        while items := self._taken():
+            self._send(items)
+
+    def _taken(self) -> list[Item]:
+        """All that waits, as soon as something does; nothing when it is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._over)
+            items, self._items = list(self._items), deque()
+            self._changed.notify_all()
+        return items
 
     def _send(self, items: list[Item]) -> None:
         dead: dict[Lane, int] = {}

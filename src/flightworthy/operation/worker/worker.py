@@ -142,7 +142,7 @@ class Worker:
         """The lane whose turn it is, of those that have something. Small batches wait for company while a commit is under way,
         and a moment after the one before: else a loop that has little to do takes all of a processor for it."""
         busy, now = self._pipe.before_commit, time.monotonic()
-        ready = [lane for lane in self.lanes.values() if lane.goes and not lane.rests and len(lane.buffers)
+        ready = [lane for lane in self.lanes.values() if lane.goes and not lane.rests and lane.buffers.known(self._drained(lane))
                  and (len(lane.buffers) >= _WORTH or (not busy and now - lane.at >= _APART) or lane.suspects.alone)]
         if not ready or self._opening() or self._waiting() or not self._pipe.room(_TEND):
             return None  # a broker that is away fills the pipe: go round
@@ -160,7 +160,7 @@ class Worker:
     def _waiting(self) -> bool:
         """Whether a partition that was taken up a moment ago has no records yet, and there are some."""
         since = time.monotonic() - _FIRST
-        return any(lane.goes and lane.at < lane.since > since and not len(lane.buffers) and not self._drained(lane)[0]
+        return any(lane.goes and lane.at < lane.since > since and not len(lane.buffers.events) and not self._drained(lane)[0]
                    for lane in self.lanes.values())
 
     def _advance(self, lane: Lane) -> None:
@@ -176,6 +176,8 @@ class Worker:
             self._pipe.put(Item(lane, *made), alone=waiting < _BACKLOG and len(made[0].results) < _BACKLOG)
             if lane.suspects.alone:
                 self._settle(lane, time.monotonic() + _LET_GO)
+            if not any(other.rests for other in self.lanes.values()):
+                lane.rest_if_due()
 
     def _drained(self, lane: Lane) -> tuple[bool, bool]:
         """Of each topic, whether all that the broker is known to have is here."""
