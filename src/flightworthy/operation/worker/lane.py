@@ -33,7 +33,7 @@ _log = logging.getLogger("flightworthy.stream")
 # Acts: a worker took a partition up, or left it in order; a batch held nothing to decide; records went before anybody read them.
 TAKEOVER, LEFT, READ, MISSING = "takeover", "left", "read", "missing"
 PUBLISHED, DEAD, OWNER = "stream:published", "stream:dead", "stream:owner"
-SNAPSHOT_EVERY = 16_384  # entries, after which a snapshot is due: what a takeover reads again, some 30 µs each
+SNAPSHOT_EVERY = 16_384  # entries, after which a snapshot is due: what a takeover reads again
 _SHARE = 20  # a snapshot that took a second of the processor is not made again for so many
 
 
