@@ -38,6 +38,8 @@ PARTITIONS = 4
 PEERS = Path(__file__).parent / "peers"
 _NEW = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 _TICKS = os.sysconf("SC_CLK_TCK")
+_BROKER = "log.segment.delete.delay.ms=1000\n"  # a topic of the run before goes before the next one begins, not within it
+_LONG = 60  # seconds at half the capacity before it is measured: a broker's virtual machine compiles for so long
 
 
 def main() -> None:
@@ -49,7 +51,7 @@ def main() -> None:
     args.add_argument("--skip-peers", action="store_true")
     given = args.parse_args()
     with tempfile.TemporaryDirectory(dir=on_disk()) as place:
-        kafka = Kafka(Path(place) / "kafka")
+        kafka = Kafka(Path(place) / "kafka", _BROKER)
         try:
             write("kafka", measure(kafka, Path(place), given))
         finally:
@@ -196,12 +198,13 @@ class Bare:
 
 
 def halfway(kafka: Kafka, folder: Path, name: str, number: int, rate: int, seconds: int, runs: int = 3) -> dict[str, Any]:
-    """Medians of several runs: of one alone the machine's other moments decide. One more comes before, so that the broker's
-    virtual machine has compiled what these need. After each the loop that does nothing gets the same."""
-    def run(name: str, start: Callable[[], Workers | Bare]) -> dict[str, Any]:
+    """Medians of several runs: of one alone the machine's other moments decide. A long one comes before, so that the broker's
+    virtual machine has compiled what these need: one that runs for days has. After each the loop that does nothing gets the
+    same."""
+    def run(name: str, start: Callable[[], Workers | Bare], seconds: int = seconds) -> dict[str, Any]:
         return steady(kafka, folder, name, start, rate, seconds)
 
-    run(f"{name}-warm", lambda: Workers(kafka, folder, f"{name}-warm", number, f"{name}-warm"))
+    run(f"{name}-warm", lambda: Workers(kafka, folder, f"{name}-warm", number, f"{name}-warm"), _LONG)
     found, floor = [], []
     for one in (f"{name}-half{n}" for n in range(runs)):
         found.append(run(one, lambda one=one: Workers(kafka, folder, one, number, one)))  # type: ignore[misc]
@@ -220,8 +223,9 @@ def steady(kafka: Kafka, folder: Path, name: str, start: Callable[[], Workers | 
     try:
         time.sleep(8)  # until they have joined
         warm = 5
-        sent = subprocess.run([sys.executable, "-m", "benchmarks.kafka.steady", kafka.servers, name, str(rate),
-                               str(seconds + warm), "0"], check=True, capture_output=True, text=True, timeout=seconds + 120)
+        sender = subprocess.Popen([sys.executable, "-m", "benchmarks.kafka.steady", kafka.servers, name, str(rate),
+                                   str(seconds + warm), "0"], stdout=subprocess.PIPE, text=True)
+        late, idle = watched(sender, 2.0 * warm, seconds + 120)
         time.sleep(3)
     finally:
         workers.end()
@@ -231,8 +235,30 @@ def steady(kafka: Kafka, folder: Path, name: str, start: Callable[[], Workers | 
     took = sorted(told_at - due_at for told_at, due_at in told if due_at >= started)
     shutil.rmtree(folder / name, ignore_errors=True)
     kafka.forget(name, f"{name}-out")
-    return {"half_rate": rate, "latencies": len(took), "sender_late_ms": float(sent.stdout),
+    return {"half_rate": rate, "latencies": len(took), "sender_late_ms": late, "idle_share_at_50": idle,
             **{f"p{p}_ms_at_50": took[int(len(took) * p / 100)] for p in (50, 99)}, "p999_ms_at_50": took[int(len(took) * 0.999)]}
+
+
+def watched(sender: subprocess.Popen[str], warm: float, patience: float) -> tuple[float, float]:
+    """Milliseconds a sender says that it was late at most; share of the processors that nobody used, from so many seconds after
+    its start until it ends."""
+    try:
+        time.sleep(warm)
+        before = processors()
+        said, _ = sender.communicate(timeout=patience)
+    except BaseException:
+        sender.kill()
+        raise
+    if sender.returncode:
+        raise RuntimeError(f"the sender ended with {sender.returncode}")
+    idle, total = (now - then for now, then in zip(processors(), before, strict=True))
+    return float(said), idle / total
+
+
+def processors() -> tuple[int, int]:
+    """Ticks of all processors since the machine started: those that nobody used, and all."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def event_id(value: bytes) -> bytes:
