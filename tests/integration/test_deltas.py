@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -86,6 +87,46 @@ def test_what_was_captured_stays_as_it_was(tmp_path: Path) -> None:
     assert found.digest() == then != state.digest()
     feed(line, found, 3000, 9000, people=900)
     assert found.digest() == state.digest()
+
+
+def test_a_state_is_copied_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some entities by whoever changes them, the others by a thread beside, a few at a time."""
+    monkeypatch.setattr("flightworthy.integration.features.still._AT_ONCE", 20)
+    line = line_of()
+    state, first = line.state(), 0
+    for _ in range(12):
+        feed(line, state, first, 500, people=400)
+        then, digest = [group.packed() for group in state.groups], state.digest()
+        captured = Captured.of(state, Snapshot(first, 1), line.pilot.recipe_digest)
+        beside = Thread(target=lambda captured=captured: captured.groups)  # type: ignore[misc]
+        feed(line, state, first + 500, 200, people=400)
+        beside.start()
+        for more in range(5):
+            feed(line, state, first + 700 + 60 * more, 60, people=500)
+        beside.join(20)
+        assert state.digest() != digest
+        for group, was in zip(state.groups, then, strict=True):
+            for found, expected in zip(captured.groups[group.plan.name], was, strict=True):
+                np.testing.assert_array_equal(found, expected)
+        first += 1000
+
+
+def test_what_is_forgotten_or_captured_anew_leaves_a_capture_whole() -> None:
+    line = line_of()
+    state = line.state()
+    feed(line, state, 0, 500, people=50)
+    then = {group.plan.name: group.packed() for group in state.groups}
+    before = Captured.of(state, Snapshot(500, 1), line.pilot.recipe_digest)
+    state.forget("who", ["p3", "p4"])
+    feed(line, state, 500, 100, people=50)
+    after = {group.plan.name: group.packed() for group in state.groups}
+    anew = Captured.of(state, Snapshot(600, 1), line.pilot.recipe_digest)
+    once_more = Captured.of(state, Snapshot(600, 1), line.pilot.recipe_digest)
+    feed(line, state, 600, 100, people=60)
+    for captured, was in ((before, then), (anew, after), (once_more, after)):
+        for name, arrays in was.items():
+            for found, expected in zip(captured.groups[name], arrays, strict=True):
+                np.testing.assert_array_equal(found, expected)
 
 
 def test_a_piece_holds_what_changed(shelf: Shelf) -> None:

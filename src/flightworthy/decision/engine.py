@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -349,16 +350,26 @@ class Engine:
     def capture(self) -> Callable[[], None]:
         """What writes a snapshot of the feature state as it is now, whenever it is called, in any thread. Raises `LedgerError`
         where a batch is not committed: the ledger may refuse it."""
+        return self.written(self.stilled())
+
+    def stilled(self) -> snapshot.Captured | None:
+        """The feature state as it is now, also of batches that are only prepared; None where no snapshots are kept."""
+        if self._snapshots is None:
+            return None
+        where = snapshot.Snapshot(self.admission.next_seq - 1, self.admission.watermark)
+        return snapshot.Captured.of(self.state, where, self.pilot.recipe_digest)
+
+    def written(self, captured: snapshot.Captured | None) -> Callable[[], None]:
+        """What writes it, in any thread; to be asked for when the last batch in it was just committed. Raises `LedgerError` where
+        that is not so."""
         kept, (durable, leaf) = self._snapshots, self._durable
-        if kept is None:
+        if kept is None or captured is None:
             return lambda: None
-        if durable != self.admission.next_seq - 1:
+        if durable != captured.snapshot.seq:
             raise LedgerError("the feature state has entries that are not in the ledger: no snapshot is made of it",
-                              where=kept.where, found=self.admission.next_seq - 1, expected=f"{durable}",
+                              where=kept.where, found=captured.snapshot.seq, expected=f"{durable}",
                               next_step="commit what is under way, or recover")
-        where = snapshot.Snapshot(durable, self.admission.watermark, leaf)
-        captured = snapshot.Captured.of(self.state, where, self.pilot.recipe_digest)
-        return lambda: kept.write(captured)
+        return partial(kept.write, captured.of_leaf(leaf))
 
     def close(self) -> None:
         """Save the state, publish what is not yet, and release the ledger."""

@@ -147,6 +147,7 @@ class Line:
         self.columns.warm()
         for group in state.groups:
             group.restore(*group.packed())
+            group.stilled()
         self.features(state, FeatureRows(nothing, [], nothing, np.zeros(0)))
 
     # -- stages -------------------------------------------------------------------------------------------------

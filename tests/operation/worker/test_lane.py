@@ -54,45 +54,42 @@ def _written(lane: Lane) -> None:
     assert not lane._saving.is_alive()
 
 
-def test_a_partition_rests_until_its_state_is_copied(lane: Lane, starter_trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else its snapshot would hold half of what came meanwhile; and what was due is not done twice."""
-    lines, copy, taken = starter_trained.lines("live", 60), Event(), list[int]()
+def test_a_snapshot_holds_what_was_when_it_was_due(lane: Lane, starter_trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches go on while it is made: before the one it belongs to is durable, and while it is written."""
+    lines, begin = starter_trained.lines("live", 60), Event()
+    real = lane._write
+    monkeypatch.setattr(lane, "_write", lambda write: (begin.wait(20), real(write)))
+    lane._saved = -(10**6)
     _take(lane, lines[:40], 0)
+    first = lane.prepare((True, True))
+    _take(lane, lines[40:50], 40)
+    second = lane.prepare((True, True))
+    assert first is not None
+    assert second is not None
+    for made in (first, second):
+        assert not lane.rests
+        lane.engine.score(made[0])
+        lane.commit(*made)
+        lane.over()
+        assert lane._saving is not None  # with the first
+    held = lane.engine.ledger.last() - len(second[0].entries)
+    _take(lane, lines[50:], 50)
     _decide(lane)
-    ledger, real = lane.engine.ledger, lane.engine.capture
-    held = ledger.last()
-
-    def slow() -> Any:
-        copy.wait(20)
-        return real()
-
-    monkeypatch.setattr(lane.engine, "capture", slow)
-    monkeypatch.setattr(lane.early, "take", lambda due: taken.extend(due) or len(due))
-    lane._saved, lane._due, lane.rests = -(10**6), [7], True
-    for _ in range(3):
-        lane.rested()  # as the loop asks for as long as it rests
-        lane.look()
-        assert lane.rests
-    copy.set()
+    begin.set()
     _written(lane)
-    assert (lane.rests, lane.goes, taken) == (False, True, [7])
-    _take(lane, lines[40:], 40)
-    _decide(lane)
-    after = ledger.last() - held
+    last, digest = lane.engine.ledger.last(), lane.engine.state.digest()
     lane.drop()
     lane.open()
-    assert lane.engine.recovered == after > 0  # the rest is in the snapshot
+    assert (lane.engine.recovered, lane.engine.state.digest()) == (last - held, digest)
+    assert last > held
 
 
 def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter_trained: Trained,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     lines = starter_trained.lines("live", 60)
+    lane._saved = -(10**6)  # so that one is due
     _take(lane, lines[:40], 0)
     _decide(lane)
-    lane._saved = -(10**6)  # so that one is due
-    lane.look()
-    assert lane.rests
-    lane.rested()
     lane.drop()  # it waits for the snapshot
     lane.open()
     assert lane.engine.recovered == 0
@@ -100,17 +97,15 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
     def away(*_: Any) -> None:
         raise LedgerError("away", retryable=True)
 
+    lane._saved, lane._saving = -(10**6), None
     _take(lane, lines[40:], 40)
     with monkeypatch.context() as patched:
         patched.setattr(lane.engine.ledger, "commit", away)
         with pytest.raises(LedgerError):
             _decide(lane)
-    lane._saved, lane._took = -(10**6), 0
-    assert lane.goes  # nobody said yet that it failed
-    lane.rested()
-    _written(lane)
-    assert not lane.goes
-    assert "not in the ledger" in str(lane.failed)
+    assert lane._saving is None
+    with pytest.raises(LedgerError, match="not in the ledger"):
+        lane.engine.capture()
     lane.open()
     assert (lane.positions[0], lane.failed) == (40, None)
     again = Engine.open(lane.setting.pilot, lane.setting.base, snapshots=False,
@@ -137,20 +132,6 @@ def test_who_had_much_to_read_leaves_a_snapshot_to_whoever_is_next(lane: Lane, s
     lane.drop()
     lane.open()
     assert lane.engine.recovered == 0
-
-
-def test_after_a_batch_one_partition_at_a_time_rests_for_a_snapshot(lane: Lane, starter_trained: Trained) -> None:
-    worker = Worker(lane.setting, cast(Any, DRAINED))
-    other = _holds(0)
-    worker.lanes = cast(Any, {0: lane, 1: other})
-    rested = []
-    for already in (True, False):
-        other.rests, lane._saved = already, -(10**6)
-        _take(lane, starter_trained.lines("live", 60), 0)
-        worker._advance(lane)
-        rested.append(lane.rests)
-        assert worker._settle(lane, time.monotonic() + 20)
-    assert rested == [False, True]
 
 
 def test_a_partition_that_is_lost_while_it_is_read_is_not_taken_up(lane: Lane, starter_trained: Trained) -> None:
@@ -216,7 +197,7 @@ def _holds(count: int, **also: Any) -> Any:
 
 
 def test_lanes_are_looked_at_in_turn() -> None:
-    """Did all of them rest at once, events would wait for all their snapshots."""
+    """Did all of them rest at once, their events would wait for each other."""
     looked: list[int] = []
     worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, None))
     worker.lanes = cast(Any, {n: SimpleNamespace(goes=n != 2, look=lambda n=n: looked.append(n)) for n in range(4)})
@@ -264,7 +245,7 @@ def test_small_batches_of_a_partition_wait_for_company_and_large_ones_do_not() -
     lane = _holds(3, at=time.monotonic() + 60)
     worker.lanes = cast(Any, {0: lane})
     assert worker._next() is None
-    lane.buffers = _holds(300).buffers
+    lane.buffers = _holds(400).buffers
     assert worker._next() is cast(Any, lane)
     lane.buffers, lane.at = _holds(3).buffers, time.monotonic() - 60  # a lone event after a pause waits for nobody
     assert worker._next() is cast(Any, lane)
@@ -276,7 +257,7 @@ def test_a_partition_that_waits_for_its_other_topic_is_not_asked_again_and_again
     """It would take the interpreter from whoever fetches what it waits for."""
     here = {0: True, 1: False}
     worker = Worker(cast(Any, SimpleNamespace(batch=1)), cast(Any, SimpleNamespace(drained=lambda kind, _: here[kind])))
-    lane = _holds(300)
+    lane = _holds(400)
     lane.sources = ("payments/0", "outcomes/0")
     worker.lanes = cast(Any, {0: lane})
     assert worker._next() is None

@@ -22,6 +22,7 @@ from flightworthy.integration.features.rings import (
     MIN_CAPACITY,
     NEVER,
     NEXT,
+    OFFSET,
     OLDEST,
     SQUARE,
     SUM,
@@ -295,15 +296,34 @@ def rehash(table, H, count):
         insert(table, e, H[e, 0])
 
 
+@njit(**_INNER)
+def keep(H, A, e, starts, headers, entries):
+    """Copy the header and the ring of an entity to their place without gaps."""
+    headers[e, :] = H[e, :]
+    headers[e, OFFSET] = 0
+    at = starts[e]
+    for p in range(H[e, OLDEST], H[e, NEXT]):
+        entries[at, :] = A[slot(H, e, p), :]
+        at += 1
+
+
 @njit(**_OPTIONS)
-def pack(H, A, count, entries):
-    """Copy rings in order of entity and time, without gaps; returns the number of events written."""
-    top = 0
-    for e in range(count):
-        for p in range(H[e, OLDEST], H[e, NEXT]):
-            entries[top, :] = A[slot(H, e, p), :]
-            top += 1
-    return top
+def keep_range(H, A, first, stop, kept, starts, headers, entries):
+    """Copy entities ``first…stop`` that are not copied yet."""
+    for e in range(first, stop):
+        if not kept[e]:
+            keep(H, A, e, starts, headers, entries)
+            kept[e] = True
+
+
+@njit(**_OPTIONS)
+def keep_keys(table, H, A, keys, kept, starts, headers, entries):
+    """Copy the entities of these keys that are not copied yet, but none that are newer than the copy."""
+    for row in range(keys.shape[0]):
+        e = find(table, H, keys[row])
+        if 0 <= e < kept.shape[0] and not kept[e]:
+            keep(H, A, e, starts, headers, entries)
+            kept[e] = True
 
 
 @njit(**_OPTIONS)
@@ -341,7 +361,8 @@ __all__ = [
     "TOTAL",
     "N",
     "advance",
-    "pack",
+    "keep_keys",
+    "keep_range",
     "rehash",
     "unpack",
 ]

@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,8 +32,8 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Captured:
-    """A state that no longer changes. ``words``: of each interner, by name; ``stilled``: groups by name; ``forgot``: how often
-    something was forgotten, after which nothing is where it was."""
+    """A state that no longer changes. ``words``: of each interner, by name; ``stilled``: groups by name, copied when they are
+    asked for; ``forgot``: how often something was forgotten, after which nothing is where it was."""
 
     snapshot: Snapshot
     recipe: str
@@ -48,9 +48,13 @@ class Captured:
 
     @classmethod
     def of(cls, state: FeatureState, snapshot: Snapshot, recipe_digest: str) -> Captured:
-        """A copy."""
+        """As it is now."""
         return cls(snapshot, recipe_digest, {name: interner.words() for name, interner in state.interners.items()},
                    {group.plan.name: group.stilled() for group in state.groups}, state.forgot)
+
+    def of_leaf(self, leaf: bytes) -> Captured:
+        """The same, where the leaf of its last entry is known."""
+        return replace(self, snapshot=replace(self.snapshot, leaf=leaf))
 
     def arrays(self) -> dict[str, Any]:
         """As they lie in a file."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from flightworthy.integration.features import kernel
 from flightworthy.integration.features.plan import GroupPlan
+from flightworthy.integration.features.still import Still
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -76,6 +77,7 @@ class GroupState:
     count: Ints = field(init=False)
     top: Ints = field(init=False)
     free: Ints = field(init=False)
+    _still: Still | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.table = np.zeros(256, np.int64)
@@ -87,6 +89,8 @@ class GroupState:
     def apply(self, rows: Rows, keys: Ints, values: Floats, out: Floats) -> None:
         """Advance by all rows; ``out`` (n, outputs) receives the features of event rows."""
         plan, done = self.plan, 0
+        if (still := self._still) is not None:  # once read: whoever packs it lets it go
+            still.keep(keys)
         while True:
             done = kernel.advance(
                 done, rows.kinds, rows.times, rows.sequences, keys, values, rows.label, out, self.table, self.headers,
@@ -108,15 +112,31 @@ class GroupState:
 
     def packed(self) -> tuple[Ints, Ints]:
         """Headers and remembered events without gaps: the logical content, whatever the layout in memory."""
-        return _packed(self.headers[: int(self.count[0])], self.arena)
+        return Still(self).packed()
 
     def stilled(self) -> Packing:
-        """`packed` as it would be now, whenever and in whatever thread it is asked for; here memory is only copied."""
-        headers, arena = self.headers[: int(self.count[0])].copy(), self.arena[: int(self.top[0])].copy()
-        return lambda: _packed(headers, arena)
+        """`packed` as it would be now, whenever and in whatever thread it is asked for: until then, what changes is copied
+        first. Where it was not asked for yet, it is copied now."""
+        self._let_go()
+        still = self._still = Still(self)
+
+        def pack() -> tuple[Ints, Ints]:
+            found = still.packed()
+            if self._still is still:
+                self._still = None
+            return found
+
+        return pack
+
+    def _let_go(self) -> None:
+        """Copy what is left of something stilled: what comes now is not a change of its entities."""
+        if (still := self._still) is not None:
+            still.packed()
+            self._still = None
 
     def restore(self, headers: Ints, entries: Ints) -> None:
         """The inverse of `packed`."""
+        self._let_go()
         self.__post_init__()
         count, size = len(headers), int(headers[:, 3].sum()) if len(headers) else 0
         while len(self.table) <= 2 * count:
@@ -218,15 +238,6 @@ class FeatureState:
                         "bytes_per_entity": round(used / max(1, count), 1), "bound_per_entity": group.plan.most_bytes,
                         "dropped": int(group.headers[:count, 6].sum())})
         return out
-
-
-def _packed(headers: Ints, arena: Ints) -> tuple[Ints, Ints]:
-    """Headers, and what they have in the arena, without gaps."""
-    entries = np.empty((int((headers[:, 5] - headers[:, 4]).sum()), arena.shape[1]), np.int64)
-    kernel.pack(headers, arena, len(headers), entries)
-    headers = headers.copy()
-    headers[:, 2] = 0  # where they lie
-    return headers, entries
 
 
 def _grown(array: Ints) -> Ints:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from flightworthy.decision.engine import Engine
@@ -22,6 +21,7 @@ from flightworthy.decision.work import Arrivals, Work
 from flightworthy.ground.clock import Clock
 from flightworthy.ground.errors import FlightworthyError, LedgerError
 from flightworthy.integration.contract import Rejection
+from flightworthy.integration.features.snapshot import Captured
 from flightworthy.integration.streams import Fetched
 from flightworthy.manifest.pilot import Pilot
 from flightworthy.operation.publishing import publishing
@@ -98,10 +98,10 @@ class Lane:
         self.held: set[int] = set()  # topics of which nothing more is fetched for now
         self.generation = 0  # how often it was taken up
         self.rests = False  # it gets no new batch until nothing is under way: then `rested`
-        self._copying = False  # it rests until its state is copied
         self._due: list[int] = []
         self._saved, self._saved_at, self._took = 0, 0, 0  # entry; instant, and time of the processor, in nanoseconds
         self._saving: threading.Thread | None = None
+        self._stilled: tuple[Work, Captured | None] | None = None  # the state after a batch, to be written when that is durable
 
     # -- taking up and letting go ---------------------------------------------------------------------------------
     def open(self) -> None:
@@ -119,10 +119,11 @@ class Lane:
         self.engine, self.early = engine, Early(engine)
         self._saved = engine.admission.next_seq - engine.recovered
         self.generation += 1
-        self.rests = False
+        self.rests, self._stilled = False, None
         self.failed = None
         if self._save_due():  # else whoever is next would read it all again
-            self._save(partial(self._write, engine.capture()))
+            self._saved = engine.admission.next_seq
+            self._save(engine.capture())
 
     def give_up(self) -> None:
         """It is another worker's: whoever is opening it shall stop. A takeover written down now would fence off the other one."""
@@ -227,6 +228,8 @@ class Lane:
         for name, buffer in zip(self._newest, (self.buffers.events, self.buffers.outcomes), strict=True):
             if buffer.taken > NEVER:
                 progress[name] = buffer.taken  # where a topic's times go back, whoever is next puts it in the same order
+        if self._stilled is None and self._save_due():
+            self._stilled, self._saved = (work, engine.stilled()), engine.admission.next_seq
         return work, progress
 
     def commit(self, work: Work, progress: dict[str, int]) -> None:
@@ -237,6 +240,9 @@ class Lane:
         for kind, source in enumerate(self.sources):
             self.committed[kind] = progress.get(source, self.committed[kind])
         self._count(work)
+        if self._stilled is not None and self._stilled[0] is work:
+            self._save(self.engine.written(self._stilled[1]))
+            self._stilled = None
 
     def marks(self) -> dict[str, int]:
         """How far what came of it was told; written with the next commit."""
@@ -276,7 +282,7 @@ class Lane:
 
     # -- beside ---------------------------------------------------------------------------------------------------
     def look(self) -> None:
-        """See whether outcomes that came early can be taken in, or a snapshot is due; then rest."""
+        """See whether outcomes that came early can be taken in; then rest."""
         if self.rests:
             return  # it was seen
         try:
@@ -284,27 +290,16 @@ class Lane:
         except FlightworthyError as error:
             self.broke(error)
             return
-        self.rests = bool(self._due) or self._save_due()
-
-    def rest_if_due(self) -> None:
-        """Rest for a snapshot that is due; to be asked after each batch, since many more may come before the next look."""
-        self.rests = self.rests or self._save_due()
+        self.rests = bool(self._due)
 
     def rested(self) -> None:
         """Nothing is under way: do what that is needed for, and go on."""
-        if self._copying:
-            return
         self.rests = False
         try:
-            if self._due:
-                self.counts.outcomes += self.early.take(self._due)
-                self._due = []
+            self.counts.outcomes += self.early.take(self._due)
+            self._due = []
         except FlightworthyError as error:
             self.broke(error)
-            return
-        if self._save_due():
-            self.rests = self._copying = True
-            self._save(self._copy)
 
     def _save_due(self) -> bool:
         """Whether enough came since the last snapshot, and it does not take too much of the time."""
@@ -312,22 +307,11 @@ class Lane:
         return (not saving and self.engine.admission.next_seq - self._saved >= SNAPSHOT_EVERY
                 and self.setting.clock.tick() - self._saved_at >= _SHARE * self._took)
 
-    def _save(self, what: Callable[[], None]) -> None:
+    def _save(self, write: Callable[[], None]) -> None:
         """Have a thread write a snapshot of the features."""
-        self._saved_at, self._saved = self.setting.clock.tick(), self.engine.admission.next_seq
-        self._saving = threading.Thread(target=what, name="snapshot", daemon=True)
+        self._saved_at = self.setting.clock.tick()
+        self._saving = threading.Thread(target=self._write, args=(write,), name="snapshot", daemon=True)
         self._saving.start()
-
-    def _copy(self) -> None:
-        """The partition rests until its state is copied; the others go on."""
-        try:
-            write = self.engine.capture()
-        except FlightworthyError as error:
-            self.broke(error)
-            return
-        finally:
-            self.rests = self._copying = False  # in this order: who rests and does not copy is asked to do what is due
-        self._write(write)
 
     def _write(self, write: Callable[[], None]) -> None:
         try:

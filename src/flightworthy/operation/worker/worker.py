@@ -20,12 +20,12 @@ _log = logging.getLogger("flightworthy.stream")
 FETCH = 16_384  # records at once, and as many may wait for each of its lanes
 _WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of them, while a commit is under way
 _BESIDE = 0.01  # seconds to wait while a partition is read from its ledger, whose threads need the interpreter
-_WORTH = 256  # records that make a batch worth its own commit while another is under way; fewer travel together
-_APART = 0.015  # seconds between two small batches of a partition: however small, one takes 1.5 ms of the processor
+_WORTH = 320  # records that make a batch worth its own commit while another is under way; fewer travel together
+_APART = 0.02  # seconds between two small batches of a partition: however small, one takes 1.5 ms of the processor
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 1.0)  # seconds until a broken lane is taken up anew: at first, at most
 _LET_GO = 20.0  # seconds to let lanes finish what is under way
-_BACKLOG = 2048  # records from which on it pays to work on several batches at once
+_BACKLOG = 600  # records from which on it pays to work on several batches at once
 _KEEP = 2.0  # seconds after which a worker that has no room still takes a record, only to be heard of by its group
 _STUCK = 120.0  # seconds without a round after which the process is not worth keeping
 _FIRST = 2.0  # seconds in which a partition that is being taken up, or waits for its first records, goes before all others
@@ -89,7 +89,7 @@ class Worker:
     def _step(self) -> None:
         for one in self.lanes.values():
             # In this order: a batch that failed says so before it is over. Asked the other way round, one could fail in between,
-            # and a snapshot would hold what the ledger does not.
+            # and what is taken in would follow on what the ledger does not hold.
             if one.rests and not one.under_way and one.goes:
                 one.rested()
         lane, now = self._next(), time.monotonic()
@@ -176,8 +176,6 @@ class Worker:
             self._pipe.put(Item(lane, *made), alone=waiting < _BACKLOG and len(made[0].results) < _BACKLOG)
             if lane.suspects.alone:
                 self._settle(lane, time.monotonic() + _LET_GO)
-            if not any(other.rests for other in self.lanes.values()):
-                lane.rest_if_due()
 
     def _drained(self, lane: Lane) -> tuple[bool, bool]:
         """Of each topic, whether all that the broker is known to have is here."""
@@ -259,7 +257,7 @@ class Worker:
         self.stream.note({n: (lane.committed[0], lane.committed[1]) for n, lane in self.lanes.items() if lane.running})
 
     def _look(self) -> None:
-        """At each lane in its turn: did all of them rest at once, events would wait for all their snapshots."""
+        """At each lane in its turn: did all of them rest at once, their events would wait for each other."""
         self._looks += 1
         if going := [lane for lane in self.lanes.values() if lane.goes]:
             going[self._looks % len(going)].look()
