@@ -147,7 +147,7 @@ class Line:
         self.columns.warm()
         for group in state.groups:
             group.restore(*group.packed())
-            group.stilled()
+            group.stilled()  # the rows below call what copies for it
         self.features(state, FeatureRows(nothing, [], nothing, np.zeros(0)))
 
     # -- stages -------------------------------------------------------------------------------------------------
