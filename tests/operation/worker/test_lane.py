@@ -97,12 +97,13 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
     def away(*_: Any) -> None:
         raise LedgerError("away", retryable=True)
 
-    lane._saved, lane._saving = -(10**6), None
+    lane._saved, lane._saving, lane._took = -(10**6), None, 0
     _take(lane, lines[40:], 40)
     with monkeypatch.context() as patched:
         patched.setattr(lane.engine.ledger, "commit", away)
         with pytest.raises(LedgerError):
             _decide(lane)
+    assert lane._stilled is not None  # one was due
     assert lane._saving is None
     with pytest.raises(LedgerError, match="not in the ledger"):
         lane.engine.capture()
@@ -112,6 +113,16 @@ def test_a_lane_makes_no_snapshot_of_what_its_ledger_refused(lane: Lane, starter
                         models=Rooms.of(lane.setting.pilot, lane.setting.base).models)
     assert again.state.digest() == lane.engine.state.digest()
     again.ledger.close()
+
+
+def test_what_was_due_is_taken_in_once(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(lane.early, "take", lambda due: taken.extend(due) or len(due))
+    lane._due, lane.rests = [7], True
+    lane.look()  # it was seen
+    lane.rested()
+    lane.rested()
+    assert (lane.rests, lane.goes, taken, lane.counts.outcomes) == (False, True, [7], 1)
 
 
 def test_who_had_much_to_read_leaves_a_snapshot_to_whoever_is_next(lane: Lane, starter_trained: Trained,

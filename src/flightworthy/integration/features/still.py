@@ -1,6 +1,7 @@
 """A group as it was at one instant, while it goes on: whoever changes an entity copies it first, a thread beside copies the rest.
 
-Nobody waits for a copy of all memory, however much there is; what is copied lies without gaps at once.
+Nobody waits for a copy of all memory, but for that of the entities at hand (a group without a key is one entity, copied whole);
+what is copied lies without gaps at once.
 """
 
 from __future__ import annotations
