@@ -17,7 +17,8 @@ _TICK = 0.002  # seconds
 def main() -> None:
     """Prints how late it was itself at most, in milliseconds."""
     broker, topic, rate, seconds, first = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
-    producer = Producer({"bootstrap.servers": broker, "linger.ms": 5, "partitioner": "murmur2_random", "compression.type": "lz4"})
+    producer = Producer({"bootstrap.servers": broker, "linger.ms": 5, "partitioner": "murmur2_random", "compression.type": "lz4",
+                         "queue.buffering.max.messages": 1_000_000})
     rng = np.random.default_rng(5)
     cards = (rng.beta(0.8, 2.0, rate * seconds) * 5000).astype(np.int64).tolist()
     worth = np.round(np.exp(rng.normal(3.6, 0.8, rate * seconds)), 2).tolist()

@@ -28,9 +28,9 @@ _SETTINGS: dict[str, str | int | bool] = {
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,  # a worker that died is missed after six seconds
     "max.poll.interval.ms": 300_000,
-    # The broker answers every ten milliseconds, or sooner where much came: for each record it would take more of its time
+    # The broker answers every five milliseconds, or sooner where much came: for each record it would take more of its time
     # than the records do, and leave less to whoever shares its processors.
-    "fetch.wait.max.ms": 10, "fetch.min.bytes": 65_536, "fetch.error.backoff.ms": 100,
+    "fetch.wait.max.ms": 5, "fetch.min.bytes": 65_536, "fetch.error.backoff.ms": 100,
     # A batch is fetched ahead of each partition, and looked for again soon. All of them stand in one row, in which the records of
     # a partition that was just taken up come last.
     "queued.min.messages": 8192, "queued.max.messages.kbytes": 65_536, "fetch.queue.backoff.ms": 5,
