@@ -56,7 +56,7 @@ class Kafka:
         assert libs is not None
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self.port = folder, port or free_port()
-        # A gigabyte as in Kafka's own script, half of it for what is young: in a quarter of one, most of which the log cleaner's
+        # A gigabyte as in Kafka's own script, half of it for what is young: in a quarter of one, half of which the log cleaner's
         # buffer takes, all messages waited for the collector every two seconds. SLF4J without a backend is silent.
         self._java = ["java", "-Xms1g", "-Xmx1g", "-Xmn512m", "-XX:+UseSerialGC", "-cp", f"{libs}/*"]
         self._file = folder / "server.properties"
