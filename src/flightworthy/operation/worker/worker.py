@@ -21,9 +21,7 @@ FETCH = 16_384  # records at once, and as many may wait for each of its lanes
 _WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of them, while a commit is under way
 _BESIDE = 0.01  # seconds to wait while a partition is read from its ledger, whose threads need the interpreter
 _WORTH = 400  # records that make a batch worth its own commit while another is under way; fewer travel together
-# Seconds between two small batches: of a partition, at most, and for each of a worker's partitions. However small, one takes a
-# millisecond or two of the processor.
-_APART, _EACH = 0.024, 0.006
+_APART = 0.02  # seconds between two small batches of a partition: however small, one takes a millisecond or two of the processor
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 1.0)  # seconds until a broken lane is taken up anew: at first, at most
 _LET_GO = 20.0  # seconds to let lanes finish what is under way
@@ -144,9 +142,8 @@ class Worker:
         """The lane whose turn it is, of those that have something. Small batches wait for company while a commit is under way,
         and a moment after the one before: else a loop that has little to do takes all of a processor for it."""
         busy, now = self._pipe.before_commit, time.monotonic()
-        apart = min(_APART, _EACH * len(self.lanes))
         ready = [lane for lane in self.lanes.values() if lane.goes and not lane.rests and lane.buffers.known(self._drained(lane))
-                 and (len(lane.buffers) >= _WORTH or (not busy and now - lane.at >= apart) or lane.suspects.alone)]
+                 and (len(lane.buffers) >= _WORTH or (not busy and now - lane.at >= _APART) or lane.suspects.alone)]
         if not ready or self._opening() or self._waiting() or not self._pipe.room(_TEND):
             return None  # a broker that is away fills the pipe: go round
         lane = min(ready, key=lambda one: one.turn)  # whoever had its turn longest ago
