@@ -21,6 +21,7 @@ from services.kafka import Kafka, flink_jars
 
 from benchmarks.common import on_disk, step, write
 from benchmarks.kafka.looking import Found, dead_letters, decided, everything, seen
+from benchmarks.kafka.running import count as counted
 from benchmarks.kafka.setting import pilot_with, trained
 from benchmarks.kafka.traffic import LIFE, payments, produce
 from benchmarks.service.envs import locked
@@ -123,8 +124,6 @@ def _waited(over: Callable[[], bool], job: subprocess.Popen[bytes]) -> None:
 
 def count(kafka: Kafka) -> int:
     """Entries that left so far."""
-    from benchmarks.kafka.bench import count as counted
-
     return counted(kafka, "entries")
 
 
