@@ -102,13 +102,3 @@ def test_few_decisions_wait_to_be_told_while_the_broker_takes_nothing(lane: Lane
     late.join(20)
     outlet.close()
     assert (put, lane.under_way, lane.published) == ([8192, 8192, 1], 0, last)
-
-
-def test_a_decision_that_cannot_be_said_fails_its_partition_alone(lane: Lane, starter_trained: Trained) -> None:
-    _, last = _decided(lane, starter_trained.lines("live", 40), 0)
-    sink, before = _Sink(), lane.published
-    outlet = Outlet(cast(Any, sink), None, Lane.over)
-    outlet.put(lane, [object()], False, last)
-    outlet.close()
-    assert isinstance(lane.failed, AttributeError)
-    assert (lane.under_way, lane.published, sink.heard) == (0, before, [])

@@ -10,7 +10,7 @@ from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 from flightworthy.governance.ledger import DECISION
-from flightworthy.integration.streams import Message, Sink
+from flightworthy.integration.streams import Sink
 from flightworthy.operation.worker.lane import Lane
 from flightworthy.operation.worker.messages import letter, messages
 
@@ -24,11 +24,11 @@ _LEAVE = 5.0  # seconds
 class Item(NamedTuple):
     """What a lane hands over: decisions that are durable, whether records were quarantined beside them, and the last entry they
     stand for. ``generation``: of the lane, which was taken up anew since when it is another. ``since``: where it is set,
-    decisions of the ledger from this entry on as far as ``last`` take the place of ``told``."""
+    decisions of the ledger from this entry on as far as ``last`` take the place of ``records``."""
 
     lane: Lane
     generation: int
-    told: list[Message]
+    records: list[Any]
     quarantined: bool
     last: int
     since: int = 0
@@ -51,15 +51,8 @@ class Outlet:
         self._thread.start()
 
     def put(self, lane: Lane, records: list[Any], quarantined: bool, last: int) -> None:
-        """What a batch under way came to. Its messages are made here, by whoever just made its records: the thread beside, often
-        on another processor, would take longer and keep the interpreter from this one."""
-        told: list[Message] = []
-        try:
-            if records and self._decisions is not None:
-                told = messages(lane.setting.pilot, records)
-        except Exception as error:  # noqa: BLE001 - as when one cannot be sent
-            lane.broke(error)
-        self._put(Item(lane, lane.generation, told, quarantined, last))
+        """What a batch under way came to."""
+        self._put(Item(lane, lane.generation, records, quarantined, last))
 
     def _put(self, item: Item) -> None:
         with self._changed:
@@ -70,7 +63,7 @@ class Outlet:
     def room(self) -> bool:
         """Whether it takes another without making who hands it over wait: not while the broker is away."""
         with self._changed:
-            return len(self._items) < _AHEAD and sum(len(item.told) for item in self._items) < _MOST
+            return len(self._items) < _AHEAD and sum(len(item.records) for item in self._items) < _MOST
 
     def again(self, lane: Lane) -> None:
         """Send what the ledger has and nobody is known to have been told, before all that is put after this."""
@@ -120,24 +113,24 @@ class Outlet:
         lane = item.lane
         try:
             if self._decisions is not None:
-                for told in self._told(item):
-                    self._decisions.send(told, lane.number)
+                for records in self._records_of(item):
+                    self._decisions.send(messages(lane.setting.pilot, records), lane.number)
             if item.quarantined and self._dead is not None:
                 dead[lane] = self._bury(self._dead, lane, dead.get(lane, lane.dead))
         except Exception as error:  # noqa: BLE001 - the lane is taken up anew, and sends again what the ledger has
             lane.broke(error)
 
-    def _told(self, item: Item) -> Iterator[list[Message]]:
+    def _records_of(self, item: Item) -> Iterator[list[Any]]:
         """Decisions to be told, some at a time."""
-        if item.told:
-            yield item.told
+        if item.records:
+            yield item.records
         if not item.since:
             return
         engine = item.lane.engine
         entries = takewhile(lambda entry: entry.seq <= item.last, engine.ledger.scan(item.since, (DECISION,)))
         while item.current and (chunk := list(islice(entries, _CHUNK))):
             self.republished += len(chunk)
-            yield messages(item.lane.setting.pilot, engine.line.records.read_all(chunk))
+            yield engine.line.records.read_all(chunk)
 
     @staticmethod
     def _bury(sink: Sink, lane: Lane, after: int) -> int:
