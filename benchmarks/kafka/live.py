@@ -22,6 +22,7 @@ _SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the rate from a ba
 _LONG, _GENTLE = 60, 0.3  # seconds at that share before anything is measured: a broker's virtual machine compiles for so long
 _SETTLE = 5  # seconds of each step that do not count
 _BEHIND = 1.0  # seconds after the last payment, within which a step's last decision is out where a rate is kept up with
+_GROWS_MS = 100  # from the first third of a step to its last, at most: else a queue grows that was not long enough to be seen yet
 _PATIENCE = 60.0
 _RUNS = 3
 
@@ -77,7 +78,9 @@ def live(kafka: Kafka, folder: Path, name: str, start: Start, rates: Iterable[in
     ends = list(accumulate(one["rate"] * (seconds + _SETTLE) for one in found))
     for one, end in zip(found, ends, strict=True):
         counted = slice(end - one["rate"] * seconds, end)
-        one.update(latencies(told[counted] - due[counted]))
+        took = told[counted] - due[counted]
+        one.update(latencies(took), grows_ms=grows(took))
+        one["kept_up"] = one["kept_up"] and one["grows_ms"] <= _GROWS_MS
     shutil.rmtree(folder / name, ignore_errors=True)
     kafka.forget(name, f"{name}-out")
     return found
@@ -117,6 +120,12 @@ def latencies(took: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
     took = np.sort(took)
     return {"latencies": len(took)} | {f"p{name}_ms": int(took[int(len(took) * share)])
                                        for name, share in (("50", 0.5), ("99", 0.99), ("999", 0.999))}
+
+
+def grows(took: np.ndarray[Any, np.dtype[np.int64]]) -> int:
+    """Milliseconds by which half of the last third took longer than half of the first, payments in the order they were due."""
+    third = len(took) // 3
+    return int(np.median(took[-third:]) - np.median(took[:third]))
 
 
 def watched(sender: subprocess.Popen[str], warm: float, patience: float) -> tuple[float, float]:
