@@ -83,7 +83,7 @@ def count(kafka: Kafka, topic: str) -> int:
 def span(kafka: Kafka, topic: str) -> tuple[float, int]:
     """Seconds from a topic's first message to its last, by the broker's clock, and how many there are."""
     consumer = Consumer({"bootstrap.servers": kafka.servers, "group.id": "span", "enable.auto.commit": False})
-    first, last, total = [], [], 0
+    first, last, total = list[int](), list[int](), 0
     try:
         for number in range(PARTITIONS):
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
