@@ -21,7 +21,8 @@ FETCH = 16_384  # records at once, and as many may wait for each of its lanes
 _WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of them, while a commit is under way
 _BESIDE = 0.01  # seconds to wait while a partition is read from its ledger, whose threads need the interpreter
 _WORTH = 400  # records that make a batch worth its own commit while another is under way; fewer travel together
-_APART = 0.02  # seconds between two small batches of a partition: however small, one takes a millisecond or two of the processor
+_APART = 0.012  # seconds between two small batches of a partition, and for each of a worker's partitions so many more: however
+_EACH = 0.002  # small, a batch takes some three milliseconds of the processor
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 1.0)  # seconds until a broken lane is taken up anew: at first, at most
 _LET_GO = 20.0  # seconds to let lanes finish what is under way
@@ -113,7 +114,11 @@ class Worker:
         waiting = self._waiting()  # for records that come after all that the client has of the other partitions
         wanted = FETCH if events < room or waiting else 1 if now - self._asked > _KEEP else 0
         self._asked = now if wanted else self._asked
-        wait = 0.0 if ready else _BESIDE if waiting or self._opening() else _SOON if events or outcomes else _WAIT
+        beside = waiting or self._opening()
+        if not ready and not beside and (rest := self._until_due(now)) > 0:
+            time.sleep(rest)  # what comes meanwhile waits with the client: taken bit by bit, it costs as much as the batch itself
+            ready = True
+        wait = 0.0 if ready else _BESIDE if beside else _SOON if events or outcomes else _WAIT
         if not wanted:
             time.sleep(wait)
         try:
@@ -133,6 +138,17 @@ class Worker:
         for kind, number in self.stream.skipped():
             self.lanes[number].missing.append(kind)
 
+    @property
+    def _apart(self) -> float:
+        return _APART + _EACH * len(self.lanes)
+
+    def _until_due(self, now: float) -> float:
+        """Seconds until one of the lanes that had a batch just now may have another; 0 where one is on its way already, or none
+        had."""
+        if self._pipe.before_commit:
+            return 0.0
+        return min((rest for lane in self.lanes.values() if lane.goes and (rest := lane.at + self._apart - now) > 0), default=0.0)
+
     def _release(self, lane: Lane) -> None:
         for kind in [kind for kind in lane.held if len(lane.buffers.of(kind)) < FETCH]:
             lane.held.discard(kind)
@@ -143,7 +159,7 @@ class Worker:
         and a moment after the one before: else a loop that has little to do takes all of a processor for it."""
         busy, now = self._pipe.before_commit, time.monotonic()
         ready = [lane for lane in self.lanes.values() if lane.goes and not lane.rests and lane.buffers.known(self._drained(lane))
-                 and (len(lane.buffers) >= _WORTH or (not busy and now - lane.at >= _APART) or lane.suspects.alone)]
+                 and (len(lane.buffers) >= _WORTH or (not busy and now - lane.at >= self._apart) or lane.suspects.alone)]
         if not ready or self._opening() or self._waiting() or not self._pipe.room(_TEND):
             return None  # a broker that is away fills the pipe: go round
         lane = min(ready, key=lambda one: one.turn)  # whoever had its turn longest ago
