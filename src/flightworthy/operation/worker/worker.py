@@ -21,8 +21,8 @@ FETCH = 16_384  # records at once, and as many may wait for each of its lanes
 _WAIT, _SOON = 0.05, 0.001  # seconds to wait for a first record; for more of them, while a commit is under way
 _BESIDE = 0.01  # seconds to wait while a partition is read from its ledger, whose threads need the interpreter
 _WORTH = 400  # records that make a batch worth its own commit while another is under way; fewer travel together
-_APART = 0.012  # seconds between two small batches of a partition, and for each of a worker's partitions so many more: however
-_EACH = 0.002  # small, a batch takes some three milliseconds of the processor
+_APART = 0.012  # seconds between two small batches of a partition: however small, one takes two or three milliseconds
+_EACH = 0.002  # seconds more for each of a worker's partitions, which share its processor
 _TEND = 1.0  # seconds between two looks at all that is not urgent
 _AGAIN = (0.2, 1.0)  # seconds until a broken lane is taken up anew: at first, at most
 _LET_GO = 20.0  # seconds to let lanes finish what is under way
@@ -115,10 +115,10 @@ class Worker:
         wanted = FETCH if events < room or waiting else 1 if now - self._asked > _KEEP else 0
         self._asked = now if wanted else self._asked
         beside = waiting or self._opening()
-        if not ready and not beside and (rest := self._until_due(now)) > 0:
-            time.sleep(rest)  # what comes meanwhile waits with the client: taken bit by bit, it costs as much as the batch itself
-            ready = True
-        wait = 0.0 if ready else _BESIDE if beside else _SOON if events or outcomes else _WAIT
+        rest = 0.0 if ready or beside else self._until_due(now)
+        if rest:
+            time.sleep(rest)  # what comes meanwhile waits with the client: taken bit by bit, it costs the processor a fifth of a batch
+        wait = 0.0 if ready or rest else _BESIDE if beside else _SOON if events or outcomes else _WAIT
         if not wanted:
             time.sleep(wait)
         try:
