@@ -117,7 +117,7 @@ class Worker:
         beside = waiting or self._opening()
         rest = 0.0 if ready or beside else self._until_due(now)
         if rest:
-            time.sleep(rest)  # what comes meanwhile waits with the client: taken bit by bit, it costs the processor a fifth of a batch
+            time.sleep(rest)  # what comes meanwhile waits with the client: taken bit by bit, it costs a fifth of a batch
         wait = 0.0 if ready or rest else _BESIDE if beside else _SOON if events or outcomes else _WAIT
         if not wanted:
             time.sleep(wait)
